@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "census.h"
+
+#include <stdlib.h>
+
+#include "bulk_loops.h"
+#include "parallel.h"
+
+/* key: bits 0..11, then "any of 12..51", then "any of 52..56", then 57..63 */
+#define KEY_BITS 21
+#define KEYS ((size_t)1 << KEY_BITS)
+#define LOW_MASK ((uint64_t)0xfff)
+#define FRAME_MASK ((uint64_t)0x000ffffffffff000)
+#define IGNORED_MASK ((uint64_t)0x01f0000000000000)
+#define FRAME_STANDS ((uint64_t)1 << 30)
+#define IGNORED_STANDS ((uint64_t)1 << 52)
+
+/* Bins that were never touched are never looked at: 512 to a group, a page of memory. */
+#define GROUP_BITS 9
+#define GROUPS (KEYS >> GROUP_BITS)
+
+struct pgtable_census {
+	uint64_t count[KEYS];
+	uint8_t touched[GROUPS];
+};
+
+struct pgtable_census *pgtable_census_new(void)
+{
+	/* calloc: pages of bins that stay empty are never made */
+	return calloc(1, sizeof(struct pgtable_census));
+}
+
+void pgtable_census_free(struct pgtable_census *census)
+{
+	free(census);
+}
+
+static inline size_t key_of(uint64_t entry)
+{
+	size_t key = entry & LOW_MASK;
+
+	key |= (size_t)((entry & FRAME_MASK) != 0) << 12;
+	key |= (size_t)((entry & IGNORED_MASK) != 0) << 13;
+	return key | (size_t)(entry >> 57) << 14;
+}
+
+static uint64_t stand_in(size_t key)
+{
+	uint64_t entry = key & LOW_MASK;
+
+	entry |= (key >> 12 & 1) ? FRAME_STANDS : 0;
+	entry |= (key >> 13 & 1) ? IGNORED_STANDS : 0;
+	return entry | (uint64_t)(key >> 14) << 57;
+}
+
+static inline void add_to_bin(struct pgtable_census *census, size_t key, uint64_t n)
+{
+	census->count[key] += n;
+	census->touched[key >> GROUP_BITS] = 1;
+}
+
+/*
+ * Tables hold runs of one kind, and adding to one bin again and again waits for
+ * its own store each time: four alike are added at once.
+ */
+static void add_entries(struct pgtable_census *census, const pgtable_word *in, size_t n)
+{
+	size_t i = 0;
+
+	for (; n - i >= 4; i += 4) {
+		size_t a = key_of(in[i]), b = key_of(in[i + 1]);
+		size_t c = key_of(in[i + 2]), d = key_of(in[i + 3]);
+
+		if (((a ^ b) | (b ^ c) | (c ^ d)) == 0) {
+			add_to_bin(census, a, 4);
+			continue;
+		}
+		add_to_bin(census, a, 1);
+		add_to_bin(census, b, 1);
+		add_to_bin(census, c, 1);
+		add_to_bin(census, d, 1);
+	}
+	for (; i < n; i++)
+		add_to_bin(census, key_of(in[i]), 1);
+}
+
+struct add {
+	struct pgtable_census *census[PGTABLE_MAX_THREADS];
+	const pgtable_word *in;
+};
+
+static void add_part(void *context, unsigned index, size_t first, size_t n)
+{
+	struct add *add = context;
+
+	add_entries(add->census[index], add->in + first, n);
+}
+
+static void merge(struct pgtable_census *into, const struct pgtable_census *from)
+{
+	for (size_t group = 0; group < GROUPS; group++) {
+		if (!from->touched[group])
+			continue;
+		into->touched[group] = 1;
+		for (size_t key = group << GROUP_BITS; key < (group + 1) << GROUP_BITS; key++)
+			into->count[key] += from->count[key];
+	}
+}
+
+int pgtable_census_add(struct pgtable_census *census, const void *in, size_t n,
+		       unsigned threads)
+{
+	struct add add = { .in = in, .census = { census } };
+	unsigned parts = pgtable_parts(n, threads);
+	int err = 0;
+
+	for (unsigned i = 1; i < parts; i++) {
+		add.census[i] = pgtable_census_new();
+		if (!add.census[i])
+			err = -1;
+	}
+	if (!err)
+		pgtable_parallel(add_part, &add, n, parts);
+	for (unsigned i = 1; i < parts; i++) {
+		if (!err)
+			merge(census, add.census[i]);
+		pgtable_census_free(add.census[i]);
+	}
+	return err;
+}
+
+size_t pgtable_census_rows(const struct pgtable_census *census, uint64_t *entries,
+			   uint64_t *counts, size_t capacity)
+{
+	size_t rows = 0;
+
+	for (size_t key = 0; key < KEYS; key++) {
+		if (!census->touched[key >> GROUP_BITS]) {
+			key |= ((size_t)1 << GROUP_BITS) - 1;
+			continue;
+		}
+		if (!census->count[key])
+			continue;
+		if (rows < capacity) {
+			entries[rows] = stand_in(key);
+			counts[rows] = census->count[key];
+		}
+		rows++;
+	}
+	return rows;
+}

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The x86-64 page-table helpers of the Linux kernel, from Python, in bulk.
+
+``pgtable.pte_wrprotect`` and its siblings are the helpers of the default
+engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
+:func:`reference` give the engines of the other rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
+from .engines.native import isa, isas, native
+from .engines.reference import reference
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Chain",
+    "Engine",
+    "Helper",
+    "UnknownHelperError",
+    "chain",
+    "isa",
+    "isas",
+    "native",
+    "reference",
+]
+
+
+def chain(*steps: StepLike) -> Chain:
+    """Make one operation out of helpers of one engine, run in one pass over memory.
+
+    steps: helpers, and ``(helper, argument)`` for those with a second argument
+        (an int, or an array of the shape of the entries); only the last may be
+        a test.  The result is called like a helper.
+
+    Raises TypeError for what is no helper or lacks its argument, ValueError for
+    helpers of different engines and for a test that is not the last.
+    """
+    return Chain(steps)
+
+
+def __getattr__(name: str) -> Helper:
+    if name.startswith("_"):
+        raise AttributeError(f"module 'pgtable' has no attribute {name!r}")
+    helper = native().helper(name)
+    globals()[name] = helper
+    return helper
+
+
+def __dir__() -> list[Any]:
+    return [*globals(), *native().helpers]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line.  One module a command, with nothing in it but arguments and printing.
+
+A command module has ``HELP`` (one line), ``EXAMPLES`` (shown below its help),
+``add_arguments(parser)`` and ``run(args)``, which returns the exit code: 0 done,
+1 differences or findings, 2 could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+#: Commands, in the order that help shows them; each is a module beside this one.
+COMMANDS = ("decode", "apply", "census", "check")
+
+#: What bad input raises; anything else is a bug and shows its traceback.
+USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, OverflowError, MemoryError)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with every command."""
+    from .. import __version__  # noqa: PLC0415 - the version alone, not at import
+
+    parser = argparse.ArgumentParser(
+        prog="pgtable",
+        description="The x86-64 page-table helpers of the Linux kernel, in bulk.",
+        epilog="exit codes: 0 done, 1 differences or findings, 2 could not run",
+    )
+    parser.add_argument("--version", action="version", version=f"pgtable {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f".{name}", __name__)
+        add_command(commands, name, module)
+    return parser
+
+
+def add_command(
+    commands: argparse._SubParsersAction, name: str, module: ModuleType
+) -> argparse.ArgumentParser:
+    """Add one command, as its module describes it."""
+    parser = commands.add_parser(
+        name,
+        help=module.HELP,
+        description=module.HELP,
+        epilog=f"examples:\n{module.EXAMPLES.rstrip()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except BrokenPipeError:
+        # the reader of our output has seen enough; nothing more may be written to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("pgtable: interrupted", file=sys.stderr)
+        return 130
+    except AttributeError as error:
+        from .. import UnknownHelperError  # noqa: PLC0415
+
+        if not isinstance(error, UnknownHelperError):
+            raise
+        return _failed(error)
+    except USER_ERRORS as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    print(f"pgtable: error: {' '.join(text.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The native engine: our C helpers, for whatever instruction set this processor has."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any
+
+from ._native import ffi, lib
+from .compiled import CompiledEngine, CompiledHelper, as_info_fields
+from .interface import HelperInfo
+from .switches import COMBINATIONS, Switches, resolve
+
+
+@lru_cache(maxsize=1)
+def _instances() -> dict[tuple[str, Switches], Any]:
+    """Return every compiled instance, by instruction set and switches."""
+    found = {}
+    i = 0
+    while lib.pgtable_instances[i] != ffi.NULL:
+        instance = lib.pgtable_instances[i]
+        switches = Switches(
+            ffi.string(instance.rules).decode(), bool(instance.shstk), bool(instance.config)
+        )
+        found[ffi.string(instance.isa).decode(), switches] = instance
+        i += 1
+    return found
+
+
+def isas() -> dict[str, bool]:
+    """Return the instruction sets that the loops are compiled for, slowest first.
+
+    The value says whether this processor and its operating system can run it.
+    """
+    names = dict.fromkeys(name for name, _ in _instances())
+    return {name: bool(lib.pgtable_isa_usable(name.encode())) for name in names}
+
+
+def _checked_isa(name: str, source: str) -> str:
+    usable = isas()
+    if usable.get(name):
+        return name
+    why = "is not usable on this machine" if name in usable else "is unknown"
+    can = ", ".join(isa for isa, ok in usable.items() if ok)
+    raise ValueError(f"{source}: instruction set {name!r} {why}; usable here: {can}")
+
+
+class NativeEngine(CompiledEngine):
+    """Our own helpers, compiled with the switches as constants."""
+
+    def __init__(self, switches: Switches, isa_name: str):
+        self.rules, self.shstk, self.config = switches
+        self.switches = switches
+        super().__init__(f"native({switches})", None)
+        helpers = []
+        for handle in self._handles(isa_name):
+            helpers.append(CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle))
+        self._set_helpers(helpers)
+        self._bind(isa_name)
+
+    def _handles(self, isa_name: str) -> list[Any]:
+        instance = _instances()[isa_name, self.switches]
+        return [instance.helpers + i for i in range(instance.nhelpers)]
+
+    def _bind(self, isa_name: str) -> None:
+        """Let every helper run the loops of that instruction set from now on."""
+        self.isa = isa_name
+        self._ops = _instances()[isa_name, self.switches].ops
+        for helper, handle in zip(self.helpers.values(), self._handles(isa_name), strict=True):
+            helper.handle = handle
+
+    def _owners(self, name: str) -> list[str]:
+        return owners(name)
+
+
+@lru_cache(maxsize=None)
+def _names(switches: Switches) -> frozenset[str]:
+    instance = _instances()["scalar", switches]
+    return frozenset(
+        ffi.string(instance.helpers[i].name).decode() for i in range(instance.nhelpers)
+    )
+
+
+def owners(name: str) -> list[str]:
+    """Return the rule sets that have a helper of that name."""
+    return list(dict.fromkeys(s.rules for s in COMBINATIONS if name in _names(s)))
+
+
+#: Engines that were made without an instruction set of their own: they follow isa().
+_following: dict[Switches, NativeEngine] = {}
+_current: list[str] = []
+
+
+def _current_isa() -> str:
+    if not _current:
+        asked = os.environ.get("PGTABLE_ISA")
+        if asked:
+            _current.append(_checked_isa(asked, "PGTABLE_ISA"))
+        else:
+            _current.append([name for name, usable in isas().items() if usable][-1])
+    return _current[0]
+
+
+class ForcedIsa:
+    """The instruction set in force; used in ``with``, the former returns at the end."""
+
+    def __init__(self, name: str, former: str):
+        self.name = name
+        self.former = former
+
+    def __repr__(self) -> str:
+        return f"<instruction set {self.name}>"
+
+    def __enter__(self) -> str:
+        return self.name
+
+    def __exit__(self, *exc: object) -> None:
+        isa(self.former)
+
+
+def isa(name: str | None = None) -> ForcedIsa:
+    """Force an instruction set on every native engine that was not given its own.
+
+    name: one of :func:`isas` that is usable here; None leaves all as it is.
+    Returns what is in force (``.name``), which can be used in ``with``.
+    Raises ValueError for a name that is unknown or not usable here.
+    """
+    former = _current_isa()
+    if name is None:
+        return ForcedIsa(former, former)
+    _current[0] = _checked_isa(name, "isa")
+    for engine in _following.values():
+        engine._bind(name)
+    return ForcedIsa(name, former)
+
+
+def native(
+    rules: str = "cow",
+    shstk: bool | None = None,
+    config: bool | None = None,
+    *,
+    isa: str | None = None,
+) -> NativeEngine:
+    """Return the engine of our C helpers.
+
+    rules: "cow" (the default), "base" or "saved_dirty".
+    shstk: the run-time switch ``cpu_feature_enabled(X86_FEATURE_SHSTK)``.
+    config: the build-time switch ``CONFIG_X86_SHADOW_STACK``.
+        Both default to on where the rules have them.
+    isa: run on this instruction set only, whatever :func:`isa` says later.
+
+    Raises ValueError for a combination that does not exist, listing those
+    that do, and for an instruction set that is not usable here.
+    """
+    switches = resolve(rules, shstk, config)
+    if isa is not None:
+        return NativeEngine(switches, _checked_isa(isa, "isa"))
+    if switches not in _following:
+        _following[switches] = NativeEngine(switches, _current_isa())
+    return _following[switches]

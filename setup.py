@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Build of the C half; everything else stands in pyproject.toml."""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+NATIVE_BUILD = Path(__file__).parent / "pgtable" / "engines" / "native_build.py"
+sys.path.insert(0, str(NATIVE_BUILD.parent))
+from native_build import COMMON_FLAGS, units  # noqa: E402
+
+SANITIZE = (
+    ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]
+    if os.environ.get("PGTABLE_SANITIZE")
+    else []
+)
+
+
+class build_helpers(build_ext):
+    """Compiles the loops once for each rule set and instruction set, and links them in."""
+
+    def build_extension(self, ext):
+        newest = max(Path(path).stat().st_mtime for path in [*ext.depends, NATIVE_BUILD])
+
+        def compile_unit(unit):
+            source = f"csrc/{unit.source}"
+            directory = os.path.join(self.build_temp, unit.directory)
+            objects = self.compiler.object_filenames([source], output_dir=directory)
+            if all(os.path.exists(o) and os.path.getmtime(o) > newest for o in objects):
+                return objects
+            return self.compiler.compile(
+                [source],
+                output_dir=directory,
+                include_dirs=["csrc"],
+                extra_postargs=[*COMMON_FLAGS, *unit.flags, *SANITIZE],
+                depends=ext.depends,
+            )
+
+        ext.extra_compile_args += SANITIZE
+        ext.extra_link_args += SANITIZE
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for objects in pool.map(compile_unit, units()):
+                ext.extra_objects += objects
+        super().build_extension(ext)
+
+
+setup(
+    cffi_modules=["pgtable/engines/native_build.py:ffibuilder"],
+    cmdclass={"build_ext": build_helpers},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
