@@ -102,12 +102,12 @@ def _instance_symbol(isa: Isa, combination: tuple) -> str:
 
 
 def _instances_table() -> str:
-    symbols = [_instance_symbol(isa, combination) for isa in ISAS for combination in _combinations()]
+    symbols = [
+        _instance_symbol(isa, combination) for isa in ISAS for combination in _combinations()
+    ]
     externs = "".join(f"extern const struct pgtable_instance {symbol};\n" for symbol in symbols)
     entries = "".join(f"\t&{symbol},\n" for symbol in symbols)
-    return (
-        f"{externs}const struct pgtable_instance *const pgtable_instances[] = {{\n{entries}\tNULL\n}};\n"
-    )
+    return f"{externs}const struct pgtable_instance *const pgtable_instances[] = {{\n{entries}\tNULL\n}};\n"
 
 
 def _declarations(header: str) -> str:
