@@ -20,7 +20,7 @@ from types import ModuleType
 COMMANDS = ("decode", "apply", "census")
 
 #: What bad input raises; anything else is a bug and shows its traceback.
-USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, OverflowError, MemoryError)
+USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, MemoryError)
 
 
 def build_parser() -> argparse.ArgumentParser:

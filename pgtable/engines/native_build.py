@@ -19,7 +19,8 @@ def _combinations() -> tuple:
     # by path: importing the package would need the module that is to be built
     path = Path(__file__).with_name("switches.py")
     spec = importlib.util.spec_from_file_location("pgtable_switches", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.COMBINATIONS
