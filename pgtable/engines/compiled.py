@@ -7,50 +7,32 @@ from typing import Any
 
 import numpy as np
 
+from ._fastcall import FastCall
 from ._native import ffi, lib
-from .interface import MISSING, Engine, Helper, HelperInfo, Step
+from .interface import Engine, Helper, Operation, Step
 
 #: Results of so many entries do not fit the caches and are written past them.
 STREAM_FROM = 1 << 19
 
-_ndarray = np.ndarray
-_uint64 = np.dtype(np.uint64)
-_from_buffer = ffi.from_buffer
-_in_place = lib.pgtable_in_place
 
+class CompiledHelper(FastCall, Helper):
+    """A helper whose ``handle`` points to its loops (``struct pgtable_helper``).
 
-class CompiledHelper(Helper):
-    """A helper whose ``handle`` points to its loops."""
+    Small plain calls are made by :class:`FastCall`, which hands all others on.
+    """
 
-    def __init__(self, engine: Engine, info: HelperInfo, handle: Any):
-        super().__init__(engine, info, handle)
-        self.plain_map = info.kind == "map" and info.argument is None
+    call_checked = Operation.__call__
+    count_checked = Operation.count
 
-    def __call__(
-        self,
-        entries: Any,
-        argument: Any = MISSING,
-        /,
-        *,
-        out: Any = None,
-        where: Any = None,
-        threads: int = 1,
-    ) -> Any:
-        """Run over an int or an array; see :meth:`Operation.__call__`."""
-        # The shortest way for a table in place; whatever is not plain takes the long one.
-        if (
-            out is entries
-            and where is None
-            and threads == 1
-            and type(entries) is _ndarray
-            and entries.dtype is _uint64
-            and self.plain_map
-            and entries.flags.c_contiguous
-            and entries.flags.writeable
-        ):
-            _in_place(self.handle, _from_buffer(entries), entries.nbytes)
-            return entries
-        return Helper.__call__(self, entries, argument, out=out, where=where, threads=threads)
+    @property
+    def handle(self) -> Any:
+        """The loops that calls run."""
+        return self._handle
+
+    @handle.setter
+    def handle(self, handle: Any) -> None:
+        self._handle = handle
+        self._bind(int(ffi.cast("uintptr_t", handle)))
 
 
 class CompiledEngine(Engine):
