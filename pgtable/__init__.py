@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .checks.differential import check
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
@@ -22,6 +23,7 @@ __all__ = [
     "Helper",
     "UnknownHelperError",
     "chain",
+    "check",
     "isa",
     "isas",
     "native",
