@@ -18,6 +18,7 @@ from .checks.differential import check
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
+from .images import open_image
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "isa",
     "isas",
     "native",
+    "open_image",
     "reference",
 ]
 
