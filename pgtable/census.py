@@ -115,20 +115,6 @@ class Counter:
         return read_histogram(self._histogram)
 
 
-def census(self) -> Census:
-    """Return what has been counted so far."""
-    rows = lib.pgtable_census_rows(self._histogram, ffi.NULL, ffi.NULL, 0)
-    entries = np.empty(rows, np.uint64)
-    counts = np.empty(rows, np.uint64)
-    lib.pgtable_census_rows(
-        self._histogram,
-        ffi.from_buffer("uint64_t[]", entries),
-        ffi.from_buffer("uint64_t[]", counts),
-        rows,
-    )
-    return Census(entries, counts)
-
-
 def census(entries: Any, *, threads: int = 1) -> Census:
     """Count every kind of entry in one pass that reads only.
 
