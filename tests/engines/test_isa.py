@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The instruction set that was forced is the one that runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pgtable
+from pgtable.engines import compiled
+from pgtable.engines._native import ffi, lib
+from pgtable.engines.switches import COMBINATIONS
+
+#: What loops built for an instruction set return.
+IDS = {
+    "scalar": lib.PGTABLE_ISA_SCALAR,
+    "baseline": lib.PGTABLE_ISA_BASELINE,
+    "avx2": lib.PGTABLE_ISA_AVX2,
+    "avx512": lib.PGTABLE_ISA_AVX512,
+}
+USABLE = [name for name, usable in pgtable.isas().items() if usable]
+UNUSABLE = [name for name, usable in pgtable.isas().items() if not usable]
+
+
+class SpyLib:
+    """Notes what loops each call of the driver runs, then calls it."""
+
+    def __init__(self) -> None:
+        self.ran: list[int] = []
+
+    def __getattr__(self, name: str):
+        return getattr(lib, name)
+
+    def pgtable_run(self, call) -> int:
+        self.ran.append(call.ops.isa)
+        steps = [call.steps[i] for i in range(call.nsteps)]
+        if call.where_test:
+            steps.append(call.where_test[0])
+        self.ran += [loop_id(step.helper) for step in steps]
+        return lib.pgtable_run(call)
+
+    def pgtable_one(self, handle, *rest) -> int:
+        self.ran.append(loop_id(handle))
+        return lib.pgtable_one(handle, *rest)
+
+
+def loop_id(handle) -> int:
+    """Run a helper's loop over nothing: it says what it was compiled for."""
+    loop = handle.map or handle.test
+    return loop(ffi.NULL, ffi.NULL, 0, ffi.NULL, 0)
+
+
+@pytest.fixture
+def ran(monkeypatch) -> list[int]:
+    spy = SpyLib()
+
+    def in_place(handle, *rest):
+        spy.ran.append(lib.pgtable_in_place(handle, *rest))
+
+    monkeypatch.setattr(compiled, "lib", spy)
+    monkeypatch.setattr(compiled, "_in_place", in_place)
+    return spy.ran
+
+
+def use_everything(engine) -> None:
+    entries = np.arange(2000, dtype=np.uint64)
+    engine.pte_wrprotect(entries, out=entries)
+    engine.pte_wrprotect(entries, where=engine.pte_present)
+    engine.pte_dirty(entries, where=entries > 5)
+    engine.pte_dirty.count(entries, threads=2)
+    engine.chain("pte_mkold", "pte_mkclean", "pte_none")(entries)
+    engine.pte_mkdirty(0x25)
+    engine.chain("pte_mkold", "pte_dirty")(0x25)
+
+
+def test_isas_are_listed_slowest_first() -> None:
+    names = list(pgtable.isas())
+    assert names == [name for name in IDS if name in names]
+    assert pgtable.isas()["scalar"] is pgtable.isas()["baseline"] is True
+    assert {type(usable) for usable in pgtable.isas().values()} == {bool}
+    assert [name for name in names if lib.pgtable_isa_usable(name.encode())] == USABLE
+    assert not lib.pgtable_isa_usable(b"avx")
+    assert not lib.pgtable_isa_usable(b"")
+
+
+def test_the_processor_has_what_is_said_to_be_usable() -> None:
+    try:
+        with open("/proc/cpuinfo") as cpuinfo:
+            flags = next(line for line in cpuinfo if line.startswith("flags")).split()
+    except (OSError, StopIteration):
+        pytest.skip("no /proc/cpuinfo with flags")
+    needs = {"avx2": {"avx2"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
+    for name, needed in needs.items():
+        assert pgtable.isas()[name] == (needed <= set(flags))
+
+
+@pytest.mark.parametrize("switches", COMBINATIONS, ids=str)
+def test_every_loop_was_compiled_for_its_instruction_set(usable_isa, switches) -> None:
+    engine = pgtable.native(*switches, isa=usable_isa)
+    for helper in engine.helpers.values():
+        assert loop_id(helper.handle) == IDS[usable_isa]
+
+
+def test_an_engine_of_its_own_instruction_set(usable_isa, ran) -> None:
+    engine = pgtable.native(isa=usable_isa)
+    with pgtable.isa("scalar"):
+        use_everything(engine)
+    assert engine.isa == usable_isa
+    assert len(ran) == 15
+    assert set(ran) == {IDS[usable_isa]}
+
+
+def test_isa_forces_every_engine(usable_isa, ran) -> None:
+    before = [pgtable.native(*switches) for switches in COMBINATIONS[:3]]
+    forced = pgtable.isa(usable_isa)
+    assert (forced.name, pgtable.isa().name) == (usable_isa, usable_isa)
+    for engine in [*before, *(pgtable.native(*switches) for switches in COMBINATIONS)]:
+        ran.clear()
+        use_everything(engine)
+        assert set(ran) == {IDS[usable_isa]}
+        assert engine.isa == usable_isa
+    chain = pgtable.chain(pgtable.pte_mkold, pgtable.pte_wrprotect)
+    for name in USABLE:
+        pgtable.isa(name)
+        ran.clear()
+        chain(np.arange(10, dtype=np.uint64))
+        pgtable.pte_mkold(5)
+        assert ran == [IDS[name]] * 4
+
+
+def test_isa_in_with_gives_the_former_back(ran) -> None:
+    start = pgtable.isa().name
+    with pgtable.isa("scalar") as name:
+        assert name == "scalar"
+        assert pgtable.isa().name == "scalar"
+        with pgtable.isa("baseline"):
+            pgtable.pte_mkold(5)
+        pgtable.pte_mkold(5)
+        with pytest.raises(KeyError), pgtable.isa("baseline"):
+            raise KeyError
+        pgtable.pte_mkold(5)
+    assert ran == [IDS["baseline"], IDS["scalar"], IDS["scalar"]]
+    assert pgtable.isa().name == pgtable.native().isa == start
+    assert start in repr(pgtable.isa())
+
+
+def test_the_best_usable_one_is_the_default(environment) -> None:
+    assert _started_with(environment, None).stdout.split() == [USABLE[-1], str(IDS[USABLE[-1]])]
+
+
+@pytest.mark.parametrize("name", ["AVX2", "sse", "", " avx2", "avx2\0", *UNUSABLE])
+def test_a_wrong_name_is_an_error_and_changes_nothing(name) -> None:
+    before = pgtable.isa().name
+    why = "not usable" if name in UNUSABLE else "unknown"
+    for force in (pgtable.isa, lambda wrong: pgtable.native(isa=wrong)):
+        with pytest.raises(ValueError, match=why) as error:
+            force(name)
+        assert repr(name) in str(error.value)
+        for usable in USABLE:
+            assert usable in str(error.value)
+    assert pgtable.isa().name == pgtable.native().isa == before
+
+
+REPORT = """
+import pgtable
+from pgtable.engines._native import ffi, lib
+handle = pgtable.pte_mkold.handle
+print(pgtable.isa().name, handle.map(ffi.NULL, ffi.NULL, 0, ffi.NULL, 0))
+"""
+
+
+def _started_with(environment: dict[str, str], name: str | None) -> subprocess.CompletedProcess:
+    env = {key: value for key, value in environment.items() if key != "PGTABLE_ISA"}
+    if name is not None:
+        env["PGTABLE_ISA"] = name
+    return subprocess.run(
+        [sys.executable, "-c", REPORT], env=env, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_environment_forces_one(usable_isa, environment) -> None:
+    assert _started_with(environment, usable_isa).stdout.split() == [
+        usable_isa,
+        str(IDS[usable_isa]),
+    ]
+
+
+def test_an_empty_environment_variable_forces_none(environment) -> None:
+    assert _started_with(environment, "").stdout.split()[0] == USABLE[-1]
+
+
+@pytest.mark.parametrize("name", ["mmx", *UNUSABLE])
+def test_a_wrong_name_in_the_environment_is_an_error(name, environment) -> None:
+    run = _started_with(environment, name)
+    assert run.returncode != 0
+    assert f"ValueError: PGTABLE_ISA: instruction set {name!r}" in run.stderr
