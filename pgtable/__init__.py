@@ -8,8 +8,6 @@ engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
 
 from __future__ import annotations
 
-from typing import Any
-
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
@@ -50,5 +48,5 @@ def __getattr__(name: str) -> Helper:
     return helper
 
 
-def __dir__() -> list[Any]:
-    return [*globals(), *native().helpers]
+def __dir__() -> list[str]:
+    return sorted({*globals(), *native().helpers})

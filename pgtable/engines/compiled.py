@@ -13,6 +13,7 @@ from .interface import MISSING, Engine, Helper, HelperInfo, Step
 #: Results of so many entries do not fit the caches and are written past them.
 STREAM_FROM = 1 << 19
 
+_ONE = 1
 _ndarray = np.ndarray
 _uint64 = np.dtype(np.uint64)
 _from_buffer = ffi.from_buffer
@@ -39,8 +40,9 @@ class CompiledHelper(Helper):
         # The shortest way for a table in place; whatever is not plain takes the long one.
         if (
             out is entries
+            and argument is MISSING
             and where is None
-            and threads == 1
+            and threads is _ONE
             and type(entries) is _ndarray
             and entries.dtype is _uint64
             and self.plain_map

@@ -439,6 +439,8 @@ class ReferenceEngine(Engine):
         otherwise: np.ndarray | None,
         threads: int,
     ) -> int:
+        # no dimension would make single NumPy numbers, which warn where they wrap
+        entries = np.atleast_1d(entries)
         if isinstance(where, Helper):
             where = where.handle(entries)
         result = entries
