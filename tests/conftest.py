@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,5 +97,5 @@ def _same_isa_afterwards() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """The environment for a Python started by a test: it imports what the test does."""
-    root = os.path.dirname(os.path.dirname(pgtable.__file__))
-    return {**os.environ, "PYTHONPATH": root, "PYTHONSAFEPATH": "1"}
+    root = Path(pgtable.__file__).parents[1]
+    return {**os.environ, "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1"}

@@ -81,7 +81,9 @@ def test_one_entry_gives_what_an_array_gives(usable_isa, switches, entries, argu
             in_bulk = reference.helpers[name](few, *((fewer,) if helper.argument else ()))
             one_by_one = [helper(e, *a) for e, a in zip(few.tolist(), given, strict=True)]
             assert one_by_one == in_bulk.tolist(), (engine, name)
-            assert {type(result) for result in one_by_one} == {bool if helper.kind == "test" else int}
+            assert {type(result) for result in one_by_one} == {
+                bool if helper.kind == "test" else int
+            }
 
 
 def test_compiled_out_it_all_goes_away(usable_isa, entries, arguments) -> None:

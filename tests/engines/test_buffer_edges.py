@@ -23,7 +23,11 @@ from pgtable.engines.switches import COMBINATIONS
 SHORT = range(131)
 # around vectors, unrolled vectors, the driver's blocks of 1024 and the threads' grain of 512
 LONG = sorted(
-    {width + off for width in (256, 512, 1024, 1536, 2048, 3072, 4096) for off in (-65, *range(-9, 10), 65)}
+    {
+        width + off
+        for width in (256, 512, 1024, 1536, 2048, 3072, 4096)
+        for off in (-65, *range(-9, 10), 65)
+    }
 )
 LONGEST = LONG[-1]
 SOME = (0, 1, 2, 3, 5, 8, 15, 16, 17, 33, 64, 67, 130)
@@ -141,7 +145,9 @@ def calls(engine) -> dict[str, tuple[Call, bool]]:
     """
     wrprotect, modify, pfn = engine.pte_wrprotect, engine.pte_modify, engine.pmd_pfn
     dirty, same, permitted = engine.pmd_dirty, engine.pte_same, engine.pte_access_permitted
-    four = engine.chain(wrprotect, engine.pte_mkold, (modify, 0x8000000000000025), engine.pte_mkhuge)
+    four = engine.chain(
+        wrprotect, engine.pte_mkold, (modify, 0x8000000000000025), engine.pte_mkhuge
+    )
     maps = {
         "map": lambda e, a, w, out: wrprotect(e, out=out),
         "number": lambda e, a, w, out: pfn(e, out=out),
@@ -179,7 +185,9 @@ def counts(engine) -> dict[str, Call]:
         "count where": lambda e, a, w: dirty.count(e, where=w),
         "count where test": lambda e, a, w: dirty.count(e, where=engine.pte_young),
         "count of chain": lambda e, a, w: engine.chain(engine.pte_mkold, (same, a)).count(e),
-        "count of chain where": lambda e, a, w: engine.chain(engine.pte_mkold, dirty).count(e, where=w),
+        "count of chain where": lambda e, a, w: engine.chain(engine.pte_mkold, dirty).count(
+            e, where=w
+        ),
     }
 
 

@@ -99,7 +99,9 @@ def any_chain(drawn) -> None:
         elif out_kind != "new":
             out = np.arange(entries.size, dtype=np.uint64).view() if not test else None
             out = out if not test else np.arange(entries.size) % 3 == 0
-        expected = one_after_the_other(steps, entries, condition, None if out is None else out.copy())
+        expected = one_after_the_other(
+            steps, entries, condition, None if out is None else out.copy()
+        )
         result = chain(mine, out=out, where=condition)
         assert result.dtype == (bool if test else np.uint64)
         assert out is None or result is out
@@ -149,7 +151,9 @@ def test_arguments_are_part_of_the_chain(engine) -> None:
     chain = pgtable.chain((engine.pte_modify, 0x8000000000000025), engine.pte_mkyoung)
     assert chain(0x12345067) == 0x8000000012345065
     masks = np.array([0, 8, 16, 24], np.uint64)
-    assert pgtable.chain((engine.pte_set_flags, masks))(ENTRIES).tolist() == (ENTRIES | masks).tolist()
+    assert (
+        pgtable.chain((engine.pte_set_flags, masks))(ENTRIES).tolist() == (ENTRIES | masks).tolist()
+    )
     assert pgtable.chain((engine.pte_access_permitted, True)).count(ENTRIES) == 2
 
 

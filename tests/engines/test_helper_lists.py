@@ -94,6 +94,7 @@ def test_every_line_of_helpers_def_is_understood() -> None:
     assert len(entries) == len(set(entries))
 
 
+MAPS = ("mk", "clr", "clear", "set", "wrprotect", "modify", "advance")
 ARGUMENTS = {
     "set_flags": "mask",
     "clear_flags": "mask",
@@ -120,9 +121,7 @@ def test_what_helpers_take_and_give(switches) -> None:
         assert info.level == info.takes == level
         if stem in ("flags", "pfn"):
             assert info.gives == "val"
-        elif stem.startswith(("mk", "clr", "clear", "set", "wrprotect", "modify", "advance")):
-            assert info.gives == level
-        elif stem.startswith(("swp_mk", "swp_clear")):
+        elif stem.removeprefix("swp_").startswith(MAPS):
             assert info.gives == level
         else:
             assert info.gives == "test"

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pgtable.engines._native import ffi, lib
 
 import pgtable
 from pgtable.engines import compiled
-from pgtable.engines._native import ffi, lib
 from pgtable.engines.switches import COMBINATIONS
 
 #: What loops built for an instruction set return.
@@ -88,8 +89,8 @@ def test_isas_are_listed_slowest_first() -> None:
 
 def test_the_processor_has_what_is_said_to_be_usable() -> None:
     try:
-        with open("/proc/cpuinfo") as cpuinfo:
-            flags = next(line for line in cpuinfo if line.startswith("flags")).split()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next(line for line in lines if line.startswith("flags")).split()
     except (OSError, StopIteration):
         pytest.skip("no /proc/cpuinfo with flags")
     needs = {"avx2": {"avx2"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}

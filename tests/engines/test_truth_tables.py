@@ -186,7 +186,9 @@ def rows(table: str) -> list[list[str]]:
 
 def cases() -> list:
     return [
-        pytest.param(switches, level, line[1], line[2:-8], line[-8:], id=f"{switches} {level} {line[1]}")
+        pytest.param(
+            switches, level, line[1], line[2:-8], line[-8:], id=f"{switches} {level} {line[1]}"
+        )
         for switches, table in TABLES.items()
         for line in rows(table)
         for level in line[0].split(",")
@@ -214,9 +216,11 @@ def test_where_the_rules_differ(make, switches, level, what, when, results) -> N
     stem, _, argument = stem.rstrip(")").partition("(")
     helper = make(*switches).helpers[f"{level}_{stem}"]
     arguments = (ARGUMENTS[argument],) if argument else ()
-    for rest in REST:
-        if when:
-            rest = rest | PSE if when == ["PSE=1"] else rest & ~PSE
+    backgrounds = {
+        "PSE=0": [rest & ~PSE for rest in REST],
+        "PSE=1": [rest | PSE for rest in REST],
+    }
+    for rest in backgrounds[when[0]] if when else REST:
         entries = [rest | bits(state) for state in STATES]
         if helper.kind == "test":
             expected = [result == "1" for result in results]

@@ -74,7 +74,13 @@ def test_a_test_helper_selects(engine, entries) -> None:
     assert engine.pte_mkclean(entries, where=engine.pte_soft_dirty).tolist() == [
         0x827, 0, 0x63, 0x25, 0x827,
     ]  # fmt: skip
-    assert engine.pte_young(entries, where=engine.pte_write).tolist() == [True, False, True, False, True]
+    assert engine.pte_young(entries, where=engine.pte_write).tolist() == [
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_the_condition_is_asked_of_the_entry_that_came_in(engine, entries) -> None:
@@ -118,7 +124,9 @@ def test_raw_bytes_are_bools(engine, entries, raw) -> None:
 def test_nothing_selected_and_everything(engine, entries) -> None:
     none, everything = np.zeros(5, bool), np.ones(5, bool)
     assert engine.pte_wrprotect(entries, where=none).tolist() == entries.tolist()
-    assert np.array_equal(engine.pte_wrprotect(entries, where=everything), engine.pte_wrprotect(entries))
+    assert np.array_equal(
+        engine.pte_wrprotect(entries, where=everything), engine.pte_wrprotect(entries)
+    )
     assert engine.pte_dirty.count(entries, where=none) == 0
     assert engine.pte_dirty.count(entries, where=everything) == 3
 
