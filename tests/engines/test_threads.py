@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pgtable.engines._native import lib
 
 import pgtable
 from pgtable.engines import compiled
@@ -49,6 +50,46 @@ def test_any_number_of_threads_gives_the_same(
             assert np.array_equal(engine.pmd_bad(entries, threads=threads), bools)
             assert engine.pmd_bad.count(entries, threads=threads) == np.count_nonzero(bools)
             assert engine.pte_dirty.count(entries, where=where, threads=threads) == counted
+
+
+class SpyLib:
+    """Notes how many threads the driver is told of."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def pgtable_run(self, call) -> int:
+        self.told.append(call.threads)
+        return lib.pgtable_run(call)
+
+
+@pytest.mark.parametrize(("asked", "told"), [(1, 1), (2, 2), (7, 7), (0, None)])
+def test_the_driver_gets_the_number(asked, told, random_entries, monkeypatch) -> None:
+    spy = SpyLib()
+    engine = pgtable.native()
+    entries = random_entries[:10].copy()
+    monkeypatch.setattr(compiled, "lib", spy)
+    engine.pte_wrprotect(entries, threads=asked)
+    engine.pte_dirty(entries, threads=asked)
+    engine.pte_dirty.count(entries, threads=asked)
+    engine.chain("pte_mkold", "pte_mkclean")(entries, out=entries, threads=asked)
+    engine.chain("pte_mkold", "pte_none").count(entries, threads=asked)
+    if asked != 1:
+        engine.pte_wrprotect(entries, out=entries, threads=asked)
+    told = told or len(os.sched_getaffinity(0))
+    assert spy.told == [told] * (5 + (asked != 1))
+
+
+def test_all_processors_are_those_this_process_may_use(random_entries, monkeypatch) -> None:
+    spy = SpyLib()
+    monkeypatch.setattr(compiled, "lib", spy)
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        pgtable.pte_dirty.count(random_entries[:10], threads=0)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert spy.told == [1]
 
 
 BAD_THREADS = [
