@@ -8,21 +8,31 @@ engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
 
 from __future__ import annotations
 
+from typing import Any
+
+from .census import Census, Counter, census
+from .checks.differential import check
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
+from .images import open_image
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Census",
     "Chain",
+    "Counter",
     "Engine",
     "Helper",
     "UnknownHelperError",
+    "census",
     "chain",
+    "check",
     "isa",
     "isas",
     "native",
+    "open_image",
     "reference",
 ]
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -101,4 +100,3 @@ def test_engines_are_not_confused_by_what_python_asks_of_objects() -> None:
     engine = pgtable.native()
     assert not hasattr(engine, "__array__")
     assert not hasattr(pgtable, "__wrapped__")
-    assert copy.copy(pgtable.pte_mkold)(0x67) == 0x47

@@ -153,6 +153,10 @@ def calls(engine) -> dict[str, tuple[Call, bool]]:
         "number": lambda e, a, w, out: pfn(e, out=out),
         "map with one": lambda e, a, w, out: modify(e, 0x100, out=out),
         "map with each": lambda e, a, w, out: modify(e, a, out=out),
+        # threads= takes a call past the short way for small ones, to the driver
+        "driven map": lambda e, a, w, out: wrprotect(e, out=out, threads=1),
+        "driven number": lambda e, a, w, out: pfn(e, out=out, threads=1),
+        "driven map with one": lambda e, a, w, out: modify(e, 0x100, out=out, threads=1),
         "map where": lambda e, a, w, out: wrprotect(e, out=out, where=w),
         "map where test": lambda e, a, w, out: wrprotect(e, out=out, where=dirty),
         "map with each where": lambda e, a, w, out: modify(e, a, out=out, where=w),
@@ -164,6 +168,8 @@ def calls(engine) -> dict[str, tuple[Call, bool]]:
         "test": lambda e, a, w, out: dirty(e, out=out),
         "test with one": lambda e, a, w, out: permitted(e, True, out=out),
         "test with each": lambda e, a, w, out: same(e, a, out=out),
+        "driven test": lambda e, a, w, out: dirty(e, out=out, threads=1),
+        "driven test with one": lambda e, a, w, out: same(e, 0x867, out=out, threads=1),
         "test where": lambda e, a, w, out: dirty(e, out=out, where=w),
         "test where test": lambda e, a, w, out: dirty(e, out=out, where=engine.pte_young),
         "chain to test": lambda e, a, w, out: engine.chain(wrprotect, dirty)(e, out=out),
@@ -180,6 +186,8 @@ def counts(engine) -> dict[str, Call]:
     dirty, same = engine.pmd_dirty, engine.pte_same
     return {
         "count": lambda e, a, w: dirty.count(e),
+        "driven count": lambda e, a, w: dirty.count(e, threads=1),
+        "driven count with one": lambda e, a, w: same.count(e, 0x867, threads=1),
         "count with one": lambda e, a, w: engine.pte_access_permitted.count(e, True),
         "count with each": lambda e, a, w: same.count(e, a),
         "count where": lambda e, a, w: dirty.count(e, where=w),

@@ -13,6 +13,7 @@ from pgtable.engines._native import ffi, lib
 
 import pgtable
 from pgtable.engines import compiled
+from pgtable.engines.interface import Operation
 from pgtable.engines.switches import COMBINATIONS
 
 #: What loops built for an instruction set return.
@@ -35,13 +36,12 @@ class SpyLib:
     def __getattr__(self, name: str):
         return getattr(lib, name)
 
-    def pgtable_run(self, call) -> int:
-        self.ran.append(call.ops.isa)
-        steps = [call.steps[i] for i in range(call.nsteps)]
-        if call.where_test:
-            steps.append(call.where_test[0])
-        self.ran += [loop_id(step.helper) for step in steps]
-        return lib.pgtable_run(call)
+    def pgtable_run(self, ops, steps, nsteps, where_test, *rest) -> int:
+        self.ran.append(ops.isa)
+        self.ran += [loop_id(steps[i].helper) for i in range(nsteps)]
+        if where_test:
+            self.ran.append(loop_id(where_test[0].helper))
+        return lib.pgtable_run(ops, steps, nsteps, where_test, *rest)
 
     def pgtable_one(self, handle, *rest) -> int:
         self.ran.append(loop_id(handle))
@@ -56,13 +56,11 @@ def loop_id(handle) -> int:
 
 @pytest.fixture
 def ran(monkeypatch) -> list[int]:
+    """What the driver runs; the short way, which is in C altogether, is closed."""
     spy = SpyLib()
-
-    def in_place(handle, *rest):
-        spy.ran.append(lib.pgtable_in_place(handle, *rest))
-
     monkeypatch.setattr(compiled, "lib", spy)
-    monkeypatch.setattr(compiled, "_in_place", in_place)
+    monkeypatch.setattr(compiled.CompiledHelper, "__call__", Operation.__call__)
+    monkeypatch.setattr(compiled.CompiledHelper, "count", Operation.count)
     return spy.ran
 
 
@@ -110,7 +108,7 @@ def test_an_engine_of_its_own_instruction_set(usable_isa, ran) -> None:
     with pgtable.isa("scalar"):
         use_everything(engine)
     assert engine.isa == usable_isa
-    assert len(ran) == 15
+    assert len(ran) == 16
     assert set(ran) == {IDS[usable_isa]}
 
 
@@ -130,6 +128,56 @@ def test_isa_forces_every_engine(usable_isa, ran) -> None:
         chain(np.arange(10, dtype=np.uint64))
         pgtable.pte_mkold(5)
         assert ran == [IDS[name]] * 4
+
+
+def test_the_short_way_runs_what_the_handle_says(usable_isa) -> None:
+    helpers = pgtable.native(isa=usable_isa).helpers
+    ran = []
+
+    def spy(helper) -> object:
+        """Return a handle whose loops are noted, then run."""
+        real, fake = helper.handle, ffi.new("struct pgtable_helper *", helper.handle[0])
+        if real.map:
+            loop = ffi.callback(
+                "pgtable_map_loop *", lambda *given: ran.append(real.map(*given)) or ran[-1]
+            )
+            fake.map = loop
+            return fake, loop
+        test = ffi.callback(
+            "pgtable_test_loop *", lambda *given: ran.append(real.test(*given)) or ran[-1]
+        )
+        count = ffi.callback(
+            "pgtable_count_loop *", lambda *given: ran.append("count") or real.count(*given)
+        )
+        fake.test, fake.count = test, count
+        return fake, test, count
+
+    mkold, modify, dirty = (helpers[name] for name in ("pte_mkold", "pte_modify", "pte_dirty"))
+    alive = [spy(helper) for helper in (mkold, modify, dirty)]
+    for helper, (fake, *_) in zip((mkold, modify, dirty), alive, strict=True):
+        helper.handle = fake
+    entries = np.array([0x867, 0x25], np.uint64)
+    assert mkold(0x867) == 0x847
+    assert mkold(entries).tolist() == [0x847, 0x5]
+    assert mkold(entries, out=entries) is entries
+    assert mkold(entries, out=np.empty_like(entries)).tolist() == [0x847, 0x5]
+    assert modify(entries, 0x25).tolist() == [0x845, 0x5]
+    assert dirty(entries).tolist() == [True, False]
+    assert dirty.count(entries) == 1
+    assert dirty(0x847) is True
+    assert ran == [IDS[usable_isa]] * 6 + ["count"] * 2
+
+
+def test_isa_binds_the_short_way_too(usable_isa) -> None:
+    helper = pgtable.native().pte_mkold
+    bound = []
+    helper._bind = bound.append
+    try:
+        pgtable.isa(usable_isa)
+        assert bound == [int(ffi.cast("uintptr_t", helper.handle))]
+        assert loop_id(helper.handle) == IDS[usable_isa]
+    finally:
+        del helper._bind
 
 
 def test_isa_in_with_gives_the_former_back(ran) -> None:
