@@ -58,5 +58,5 @@ def __getattr__(name: str) -> Helper:
     return helper
 
 
-def __dir__() -> list[Any]:
-    return [*globals(), *native().helpers]
+def __dir__() -> list[str]:
+    return sorted({*globals(), *native().helpers})
