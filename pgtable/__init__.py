@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from .checks.compare import compare, compare_levels
+from .census import Census, Counter, census
 from .checks.differential import check
 from .checks.law_check import check_laws
 from .checks.laws import LAWS
@@ -18,6 +19,7 @@ from .checks.recognise import recognise
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
+from .images import open_image
 
 #: What must hold of a sound set of helpers; see check_laws().
 laws = LAWS
@@ -25,10 +27,13 @@ laws = LAWS
 __version__ = "0.1.0"
 
 __all__ = [
+    "Census",
     "Chain",
+    "Counter",
     "Engine",
     "Helper",
     "UnknownHelperError",
+    "census",
     "chain",
     "check",
     "check_laws",
@@ -39,6 +44,7 @@ __all__ = [
     "laws",
     "native",
     "recognise",
+    "open_image",
     "reference",
 ]
 

@@ -12,15 +12,22 @@ ENTRY = np.dtype("<u8")
 BOOL = np.dtype(bool)
 MAX_ENTRY = 2**64 - 1
 
+#: What most arrays have: the very object, so that they are let through at a glance.
+_NATIVE = np.dtype(np.uint64)
+
 _RAW_BYTES = frozenset("Bbc")
 _WORDS = frozenset("QqLlNn")
+
+
+class EntryRangeError(OverflowError, ValueError):
+    """An int that is no 64-bit word."""
 
 
 def as_int(value: Any, name: str) -> int:
     """Return ``value`` as an int of 64 bits.
 
     Raises TypeError for anything but an integer (bool is none: True is no
-    entry) and OverflowError outside 0 to 2**64-1.
+    entry) and EntryRangeError (an OverflowError and a ValueError) outside 0 to 2**64-1.
     """
     if type(value) is not int:
         if isinstance(value, (bool, np.bool_)):
@@ -32,7 +39,7 @@ def as_int(value: Any, name: str) -> int:
                 f"{name} is a {type(value).__name__}; pass an int or an array of 64-bit integers"
             ) from None
     if not 0 <= value <= MAX_ENTRY:
-        raise OverflowError(f"{name} is {value:#x}; an entry is 0 to 2**64-1")
+        raise EntryRangeError(f"{name} is {value:#x}; an entry is 0 to 2**64-1")
     return value
 
 
@@ -44,6 +51,8 @@ def as_entries(value: Any, name: str) -> np.ndarray:
     another element type, ValueError for a length that is no whole number of
     entries and for memory that is not contiguous.
     """
+    if type(value) is np.ndarray and value.dtype is _NATIVE and value.flags.c_contiguous:
+        return value
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "ui" or value.dtype.itemsize != 8:
             raise TypeError(f"{name} has dtype {value.dtype}; entries are 64-bit integers (uint64)")
@@ -100,7 +109,7 @@ def same_shape(array: np.ndarray, entries: np.ndarray, name: str, raw: bool = Fa
 
 def require_disjoint(out: np.ndarray, other: np.ndarray, name: str, same_allowed: bool) -> None:
     """Raise ValueError where ``out`` overlaps ``other`` (unless exactly, if allowed)."""
-    if not np.may_share_memory(out, other):
+    if (out is other and same_allowed) or not np.may_share_memory(out, other):
         return
     if same_allowed and _address(out) == _address(other):
         return

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ._native import ffi, lib
@@ -13,7 +13,7 @@ from .interface import HelperInfo
 from .switches import COMBINATIONS, Switches, resolve
 
 
-@lru_cache(maxsize=1)
+@cache
 def _instances() -> dict[tuple[str, Switches], Any]:
     """Return every compiled instance, by instruction set and switches."""
     found = {}
@@ -67,6 +67,7 @@ class NativeEngine(CompiledEngine):
         """Let every helper run the loops of that instruction set from now on."""
         self.isa = isa_name
         self._ops = _instances()[isa_name, self.switches].ops
+        self._kept_steps.clear()
         for helper, handle in zip(self.helpers.values(), self._handles(isa_name), strict=True):
             helper.handle = handle
 
@@ -74,7 +75,7 @@ class NativeEngine(CompiledEngine):
         return owners(name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _names(switches: Switches) -> frozenset[str]:
     instance = _instances()["scalar", switches]
     return frozenset(

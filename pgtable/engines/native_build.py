@@ -19,6 +19,8 @@ def _combinations() -> tuple:
     # by path: importing the package would need the module that is to be built
     path = Path(__file__).with_name("switches.py")
     spec = importlib.util.spec_from_file_location("pgtable_switches", path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.COMBINATIONS
@@ -46,7 +48,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     ]
 
 COMMON_FLAGS = ("-std=gnu11", "-O3", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c")
+SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c", "walk.c")
 
 
 #: What the objects of each instruction set are made from.
@@ -107,7 +109,8 @@ def _instances_table() -> str:
     ]
     externs = "".join(f"extern const struct pgtable_instance {symbol};\n" for symbol in symbols)
     entries = "".join(f"\t&{symbol},\n" for symbol in symbols)
-    return f"{externs}const struct pgtable_instance *const pgtable_instances[] = {{\n{entries}\tNULL\n}};\n"
+    table = "const struct pgtable_instance *const pgtable_instances[]"
+    return f"{externs}{table} = {{\n{entries}\tNULL\n}};\n"
 
 
 def _declarations(header: str) -> str:
@@ -128,12 +131,11 @@ def make_ffi() -> FFI:
         sources=[f"csrc/{source}" for source in SOURCES],
         include_dirs=["csrc"],
         depends=[f"csrc/{name}" for name in LOOP_SOURCES],
-        extra_compile_args=list(COMMON_FLAGS),
         extra_link_args=["-pthread"],
         py_limited_api=True,
     )
     return ffi
 
 
-HEADERS = ("bulk.h", "census.h")
+HEADERS = ("bulk.h", "census.h", "walk.h")
 ffibuilder = make_ffi()
