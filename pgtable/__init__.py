@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .checks.compare import compare, compare_levels
 from .census import Census, Counter, census
+from .checks.compare import compare, compare_levels
 from .checks.differential import check
 from .checks.law_check import check_laws
 from .checks.laws import LAWS
