@@ -8,7 +8,6 @@ engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
 
 from __future__ import annotations
 
-from typing import Any
 
 from .census import Census, Counter, census
 from .checks.compare import compare, compare_levels
