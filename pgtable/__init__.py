@@ -8,7 +8,6 @@ engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
 
 from __future__ import annotations
 
-
 from .census import Census, Counter, census
 from .checks.compare import compare, compare_levels
 from .checks.differential import check
