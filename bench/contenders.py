@@ -92,7 +92,7 @@ def native(case: Case, isas: list[str], threads: list[int]) -> Iterator[Contende
         for number in threads:
             more = f", threads={number}" if number > 1 else ""
             if operation.shape == "census":
-                yield from _census(case, engine, isa, number)
+                yield _census(case, engine, isa, number)
                 continue
             names: dict[str, Any] = {"f": operation.operation_of(engine)}
             target = "a" if case.in_place else "o"
@@ -115,25 +115,15 @@ def native(case: Case, isas: list[str], threads: list[int]) -> Iterator[Contende
             yield contender(case, "native", isa, statement, names, number)
 
 
-def _census(case: Case, engine: Any, isa: str, threads: int) -> Iterator[Contender]:
-    census = getattr(pgtable, "census", None)
-    if census is None:
-        return
+def _census(case: Case, engine: Any, isa: str, threads: int) -> Contender:
     box: list[Any] = [None]
-    who = f"census of {case.n} entries, native {isa}"
-    names = {"f": census, "engine": engine, "a": case.array, "box": box, "threads": threads}
-    timed = Timed(
-        name=who,
-        statement="box[0] = f(a, threads=threads)",
-        names=names,
-        restore=case.restore,
-        check=case.checker(who, lambda: _census_counts(box[0], case)),
-    )
-    yield Contender("native", isa, threads, timed)
 
+    def counts() -> dict[str, int]:
+        return {name: box[0].count(engine.helper(name)) for name in case.expected}
 
-def _census_counts(result: Any, case: Case) -> dict[str, int]:
-    return {test: int(result.tests[f"pte_{test}"]) for test in case.expected}
+    names = {"f": pgtable.census, "threads": threads, "result": box}
+    statement = "result[0] = f(a, threads=threads)"
+    return contender(case, "native", isa, statement, names, threads, result=counts)
 
 
 def bare_call(case: Case, isa: str) -> Iterator[Contender]:

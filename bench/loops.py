@@ -6,6 +6,7 @@ For arrays in the caches, where what a call costs would hide the loop.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ import pgtable
 from pgtable.engines._native import ffi as native_ffi
 
 from . import limit
-from .common import checking, units
+from .common import checking, entries, units
 from .common.timing import Budget, Timed, measure
-from .operations import BY_NAME, CONSTANTS, NEWPROT, Case
+from .operations import BY_NAME, NEWPROT, Case
 
 SIZES = (512, 1 << 12, 1 << 14, 1 << 16, 1 << 19)
 HELPERS = ("wrprotect", "mkclean", "mkdirty", "mkwrite", "modify")
@@ -29,8 +30,9 @@ def run(budget: Budget) -> list[dict[str, Any]]:
     rows = []
     for n in SIZES:
         times = max(1, WORK // n)
-        group = {name: _loop(name, n, times) for name in HELPERS}
-        group["limit"] = _limit(n, times)
+        array = entries.aligned(n)
+        group = {name: _loop(name, array, times) for name in HELPERS}
+        group["limit"] = _limit(array, times)
         measure(list(group.values()), budget)
         for name, timed in group.items():
             summary = timed.summary()
@@ -52,34 +54,29 @@ def run(budget: Budget) -> list[dict[str, Any]]:
     return rows
 
 
-def _loop(name: str, n: int, times: int) -> Timed:
-    _, lib = limit.load()
-    case = Case(BY_NAME[name], n)
+def _loop(name: str, array: np.ndarray, times: int) -> Timed:
+    case = Case(BY_NAME[name], array.size, array)
     helper = pgtable.native(isa=limit.widest_isa()).helper(f"pte_{name}")
     address = int(native_ffi.cast("uintptr_t", helper.handle.map))
     argument = NEWPROT if name == "modify" else 0
-    return _timed(
-        case,
-        address,
-        argument,
-        times,
-        case.checker(f"loop of pte_{name} over {n} entries", lambda: case.array),
-    )
+    check = case.checker(f"loop of pte_{name} over {case.n} entries", lambda: array)
+    return _timed(case, address, argument, times, check)
 
 
-def _limit(n: int, times: int) -> Timed:
+def _limit(array: np.ndarray, times: int) -> Timed:
     _, lib = limit.load()
-    case = Case(BY_NAME["wrprotect"], n)
-    key = CONSTANTS["CHG"]
+    case = Case(BY_NAME["wrprotect"], array.size, array)
 
     def check(calls: int) -> None:
-        flipped = np.uint64(key if calls * times % 2 else 0)
+        flipped = np.uint64(limit.KEY if calls * times % 2 else 0)
         checking.require_equal("limit loop", case.array, case.block ^ flipped)
 
-    return _timed(case, lib.limit_xor_address(), key, times, check)
+    return _timed(case, lib.limit_xor_address(), limit.KEY, times, check)
 
 
-def _timed(case: Case, address: int, argument: int, times: int, check: Any) -> Timed:
+def _timed(
+    case: Case, address: int, argument: int, times: int, check: Callable[[int], None]
+) -> Timed:
     ffi, lib = limit.load()
     names = {
         "f": lib.limit_repeat,

@@ -165,33 +165,33 @@ BY_NAME = {operation.name: operation for operation in OPERATIONS}
 class Case:
     """One operation on n entries: the arrays that all contenders share, and what must come out."""
 
-    def __init__(self, operation: Operation, n: int):
+    def __init__(self, operation: Operation, n: int, array: np.ndarray | None = None):
         self.operation = operation
         self.n = n
         self.block = entries.block_for(operation.data, n)
-        self.array = np.empty(n, np.uint64)
+        self.array = entries.aligned(n) if array is None else array
         entries.fill(self.array, self.block)
 
     @cached_property
     def out(self) -> np.ndarray:
         """Return where results go that are not written in place."""
         bools = self.operation.shape == "bools"
-        return np.ones(self.n, bool if bools else np.uint64)
+        return entries.aligned(self.n, bool if bools else np.uint64)
 
     @cached_property
     def temporary(self) -> np.ndarray:
         """Return what those need who work in several passes."""
-        return np.ones(self.n, np.uint64)
+        return entries.aligned(self.n)
 
     @cached_property
     def bools(self) -> np.ndarray:
         """Return a bool for each entry, for the same."""
-        return np.ones(self.n, bool)
+        return entries.aligned(self.n, bool)
 
     @cached_property
     def mask(self) -> np.ndarray:
         """Return which entries are present: what ``where=`` is given as."""
-        mask = np.empty(self.n, bool)
+        mask = entries.aligned(self.n, bool)
         entries.fill(mask, self.mask_block)
         return mask
 
@@ -213,11 +213,12 @@ class Case:
         return reference(self.block, where=where)
 
     def _expected_census(self) -> dict[str, int]:
-        reference = pgtable.reference()
+        """Return the counts of every test of an entry alone."""
         times = self.n // max(self.block.size, 1)
         return {
-            test: reference.helper(f"pte_{test}").count(self.block) * times
-            for test in ("present", "dirty", "write", "young")
+            helper.name: helper.count(self.block) * times
+            for helper in pgtable.reference().helpers.values()
+            if helper.kind == "test" and not helper.argument
         }
 
     def block_repeated(self) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import numpy_forms
+from .common import entries
 from .contenders import Contender, contender
 from .operations import CONSTANTS, PRESENT, Case, Form
 
@@ -30,7 +31,7 @@ def numpy(case: Case) -> Iterator[Contender]:
         return
     mask = case.mask if case.operation.where == "array" else None
     out = case.array if case.operation.shape in ("in place", "count") else case.out
-    whole = numpy_forms.Workspace(case.temporary, np.ones(case.n, np.uint64), case.bools, mask)
+    whole = numpy_forms.Workspace(case.temporary, entries.aligned(case.n), case.bools, mask)
     names = {"o": out, "w": whole}
     yield contender(case, "numpy", "", "f(a, o, w)", {**names, "f": form})
     if case.n > numpy_forms.BLOCK:

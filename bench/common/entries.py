@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import lzma
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,21 @@ def block_for(kind: str, n: int) -> np.ndarray:
     if n > BLOCK and n % BLOCK:
         raise ValueError(f"{n} entries are no multiple of a block of {BLOCK}")
     return BLOCKS[kind]()[:n]
+
+
+def aligned(n: int, dtype: Any = np.uint64) -> np.ndarray:
+    """Return a new array that starts at a page, as page tables do, its pages touched.
+
+    What starts elsewhere makes vectors that lie in two cache lines: some loops
+    mind, some do not, and two arrays of one program may differ in it.
+    """
+    page = 4096
+    nbytes = n * np.dtype(dtype).itemsize
+    raw = np.empty(nbytes + page, np.uint8)
+    first = -raw.ctypes.data % page
+    array = raw[first : first + nbytes].view(dtype)
+    array.view(np.uint8).fill(1)
+    return array
 
 
 def fill(array: np.ndarray, block: np.ndarray) -> None:
