@@ -48,7 +48,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     ]
 
 COMMON_FLAGS = ("-std=gnu11", "-O3", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c")
+SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c", "walk.c")
 
 
 #: What the objects of each instruction set are made from.
@@ -131,12 +131,11 @@ def make_ffi() -> FFI:
         sources=[f"csrc/{source}" for source in SOURCES],
         include_dirs=["csrc"],
         depends=[f"csrc/{name}" for name in LOOP_SOURCES],
-        extra_compile_args=list(COMMON_FLAGS),
         extra_link_args=["-pthread"],
         py_limited_api=True,
     )
     return ffi
 
 
-HEADERS = ("bulk.h", "census.h")
+HEADERS = ("bulk.h", "census.h", "walk.h")
 ffibuilder = make_ffi()
