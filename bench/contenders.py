@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who is timed: pgtable, and the limit of the machine; others.py has what a user could pick instead.
+"""Who is timed: pgtable, and the limit of the machine.
 
 A contender is a statement and its names for one :class:`~.operations.Case`.
 Everything it needs is prepared; results go where the case says, or into ``box``.
+What a user could pick instead stands in others.py.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 
 import pgtable
+from pgtable.engines.compiled import ffi as native_ffi
+from pgtable.engines.compiled import lib as native_lib
 
 from . import limit
 from .common import checking
 from .common.timing import Timed
-from .operations import Case
+from .operations import BY_NAME, Case
 
 
 @dataclass
@@ -54,6 +57,7 @@ def contender(
     result: Callable[[], Any] | None = None,
     check: Callable[[int], None] | None = None,
 ) -> Contender:
+    """Return a contender; what is counted goes into a box, arrays where the case says."""
     box: list[Any] = [None]
     who = f"{case.operation.name} of {case.n} entries, {family} {variant}"
     if result is None:
@@ -116,6 +120,7 @@ def native(case: Case, isas: list[str], threads: list[int]) -> Iterator[Contende
 
 
 def _census(case: Case, engine: Any, isa: str, threads: int) -> Contender:
+    """Return a contender; what is counted goes into a box, arrays where the case says."""
     box: list[Any] = [None]
 
     def counts() -> dict[str, int]:
@@ -130,15 +135,27 @@ def bare_call(case: Case, isa: str) -> Iterator[Contender]:
     """Yield the C function with everything in front of it taken away."""
     if case.operation.name != "wrprotect":
         return
-    from pgtable.engines._native import ffi, lib
-
     names = {
-        "f": lib.pgtable_in_place,
+        "f": native_lib.pgtable_in_place,
         "h": pgtable.native(isa=isa).pte_wrprotect.handle,
-        "p": ffi.from_buffer(case.array),
+        "p": native_ffi.from_buffer(case.array),
         "nbytes": case.array.nbytes,
     }
     yield contender(case, "bare cffi call", isa, "f(h, p, nbytes)", names)
+
+
+def one_helper(case: Case, isa: str) -> Iterator[Contender]:
+    """Yield the first helper of a chain alone, to compare the chain with."""
+    if case.operation.name != "chain":
+        return
+    single = BY_NAME["wrprotect"]
+    expected = single.operation_of(pgtable.reference())(case.block)
+
+    def check(calls: int) -> None:
+        checking.require_equal("one helper", case.array, expected)
+
+    names = {"f": single.operation_of(pgtable.native(isa=isa))}
+    yield contender(case, "one helper", isa, "f(a, out=a)", names, check=check)
 
 
 # -- the limit -------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ class Command:
 
     def run(self, launcher: subprocess.Popen[str], captured: Path) -> None:
         """Run it once; raises RuntimeError where it fails."""
-        assert launcher.stdin and launcher.stdout
+        assert launcher.stdin
+        assert launcher.stdout
         launcher.stdin.write(json.dumps({"argv": self.argv, "stdout": str(captured)}) + "\n")
         launcher.stdin.flush()
         answer = json.loads(launcher.stdout.readline())

@@ -26,9 +26,7 @@ class Results:
         self.files = {row["name"]: row for row in files["results"]} if files else {}
         self.file_bytes = files["bytes"] if files else 0
 
-    def row(
-        self, operation: str, n: int, family: str, threads: int = 1
-    ) -> dict[str, Any] | None:
+    def row(self, operation: str, n: int, family: str, threads: int = 1) -> dict[str, Any] | None:
         """Return the quickest variant of a family; of pgtable, the widest instruction set."""
         found = [
             row
@@ -91,11 +89,18 @@ def to_limit(operation: str, n: int) -> Callable[[Results], Value]:
     return lambda r: Value(r.time(operation, n, "native") / r.time(operation, n, "limit"))
 
 
+def to_one(operation: str, n: int) -> Callable[[Results], Value]:
+    """Return the time of a chain over that of one helper."""
+    return lambda r: Value(r.time(operation, n, "native") / r.time(operation, n, "one helper"))
+
+
 def loop_to_limit(helper: str, sizes: tuple[int, ...]) -> Callable[[Results], Value]:
     """Return the worst of a loop without its call over the limit's."""
 
     def value(r: Results) -> Value:
-        ratios = {n: r.time(f"loop {helper}", n, "native") / r.time("loop", n, "limit") for n in sizes}
+        ratios = {
+            n: r.time(f"loop {helper}", n, "native") / r.time("loop", n, "limit") for n in sizes
+        }
         worst = max(ratios, key=ratios.__getitem__)
         return Value(ratios[worst], entries_text(worst))
 
@@ -155,9 +160,7 @@ def gain_to_limit(operation: str, n: int) -> Callable[[Results], Value]:
 
 def file_ratio(numerator: str, denominator: str) -> Callable[[Results], Value]:
     """Return the ratio of two commands over the same file."""
-    return lambda r: Value(
-        r.files[numerator]["median_ns"] / r.files[denominator]["median_ns"]
-    )
+    return lambda r: Value(r.files[numerator]["median_ns"] / r.files[denominator]["median_ns"])
 
 
 def _census_of_file(r: Results) -> Value:
@@ -170,7 +173,10 @@ def goals() -> Iterator[Goal]:
     for helper in ("wrprotect", "mkclean", "mkdirty", "mkwrite"):
         for n in (16 * Mi, 128 * Mi):
             yield Goal(
-                f"{helper} in place, {entries_text(n)}, to the limit", to_limit(helper, n), "<=", 1.08
+                f"{helper} in place, {entries_text(n)}, to the limit",
+                to_limit(helper, n),
+                "<=",
+                1.08,
             )
         yield Goal(
             f"{helper} in place, loop alone, 16 Ki to 512 Ki, to the limit",
@@ -191,21 +197,16 @@ def goals() -> Iterator[Goal]:
         yield Goal(f"dirty.count, {size}, to the limit", to_limit("dirty.count", n), "<=", 1.15)
         yield Goal(f"dirty to bools, {size}, to the limit", to_limit("dirty", n), "<=", 1.15)
         yield Goal(f"census, {size}, to the reading limit", to_limit("census", n), "<=", 3)
-        yield Goal(
-            f"chain of four, {size}, to one helper",
-            lambda r, n=n: Value(r.time("chain", n, "native") / r.time("chain", n, "one helper")),
-            "<=",
-            1.15,
-        )
+        yield Goal(f"chain of four, {size}, to one helper", to_one("chain", n), "<=", 1.15)
     for family in ("numpy", "numexpr", "polars"):
-        yield Goal(
-            f"never slower than {family}: worst of all", worst_over(family), "<=", 1
-        )
+        yield Goal(f"never slower than {family}: worst of all", worst_over(family), "<=", 1)
     yield Goal("never slower than numba from 4 Ki: worst", worst_over("numba", 4 * Ki), "<=", 1)
     yield Goal("to numba at 512: worst", worst_at("numba", 512), "<=", 2)
     yield Goal("numpy to wrprotect in place, 16 Mi", over("wrprotect", 16 * Mi, "numpy"), ">=", 5)
     yield Goal("numpy to wrprotect in place, 512", over("wrprotect", 512, "numpy"), ">=", 3)
-    yield Goal("python to wrprotect in place, 16 Mi", over("wrprotect", 16 * Mi, "python"), ">=", 1000)
+    yield Goal(
+        "python to wrprotect in place, 16 Mi", over("wrprotect", 16 * Mi, "python"), ">=", 1000
+    )
     yield Goal(
         "wrprotect in place, 512: one call",
         lambda r: Value(r.time("wrprotect", 512, "native")),
@@ -231,7 +232,10 @@ def goals() -> Iterator[Goal]:
                 0.9,
             )
     yield Goal(
-        "pgtable apply of a file, to cp and sync", file_ratio("pgtable apply", "cp, sync"), "<=", 1.15
+        "pgtable apply of a file, to cp and sync",
+        file_ratio("pgtable apply", "cp, sync"),
+        "<=",
+        1.15,
     )
     yield Goal(
         "pgtable apply of a file: peak resident memory",
@@ -241,7 +245,10 @@ def goals() -> Iterator[Goal]:
         "MiB",
     )
     yield Goal(
-        "pgtable census of a file, to the larger of 1.2 of cat and 0.6 s/GiB", _census_of_file, "<=", 1
+        "pgtable census of a file, to the larger of 1.2 of cat and 0.6 s/GiB",
+        _census_of_file,
+        "<=",
+        1,
     )
 
 

@@ -33,6 +33,7 @@ def widest_isa() -> str:
     """Return the widest instruction set that this processor can run."""
     return [name for name, usable in pgtable.isas().items() if usable][-1]
 
+
 #: The limit is to be the memory's, not that of counting and jumping.
 LOOP_FLAGS = ("-falign-loops=64", "-funroll-loops")
 

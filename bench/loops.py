@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import pgtable
-from pgtable.engines._native import ffi as native_ffi
+from pgtable.engines.compiled import ffi as native_ffi
 
 from . import limit
 from .common import checking, entries, units
@@ -49,7 +49,8 @@ def run(budget: Budget) -> list[dict[str, Any]]:
                     **summary,
                 }
             )
-        text = ", ".join(f"{name} {t.summary()['median_ns'] / times:.0f}" for name, t in group.items())
+        medians = {name: timed.summary()["median_ns"] / times for name, timed in group.items()}
+        text = ", ".join(f"{name} {median:.0f}" for name, median in medians.items())
         print(f"loops alone, {units.entries_text(n)}, ns: {text}", flush=True)
     return rows
 

@@ -37,6 +37,7 @@ class Workspace(NamedTuple):
 
 
 def wrprotect(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
+    """Move D to C, clear W: four passes."""
     np.bitwise_and(a, K["D"], work.t)
     np.left_shift(work.t, K["SHIFT"], work.t)
     np.bitwise_and(a, K["NOT_WD"], out)
@@ -44,10 +45,12 @@ def wrprotect(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
 
 
 def mkclean(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
+    """Clear D and C: one pass."""
     np.bitwise_and(a, K["NOT_DC"], out)
 
 
 def mkdirty(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
+    """Set SD, and D or C: nine passes, for NumPy selects slowly."""
     np.bitwise_and(a, K["WD"], work.t)
     np.equal(work.t, K["ZERO"], work.b)
     np.multiply(work.b, K["C"], work.t)
@@ -60,6 +63,7 @@ def mkdirty(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
 
 
 def mkwrite(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
+    """Set W, move C to D: five passes."""
     np.bitwise_and(a, K["C"], work.t)
     np.right_shift(work.t, K["SHIFT"], work.t)
     np.bitwise_or(work.t, K["W"], work.t)
@@ -68,6 +72,7 @@ def mkwrite(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
 
 
 def modify(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
+    """Keep some bits, take the rest from newprot, turn the frame over where need be."""
     np.bitwise_and(a, K["P"], work.t)
     np.bitwise_xor(work.t, K["P"], work.t)
     np.not_equal(a, K["ZERO"], work.b)
@@ -79,6 +84,7 @@ def modify(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
 
 
 def chain(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
+    """Do the four helpers of the chain at once, as a person would write it."""
     np.bitwise_and(a, K["D"], work.t)
     np.left_shift(work.t, K["SHIFT"], work.t)
     np.bitwise_and(a, K["CHAIN_KEEP"], out)
@@ -86,23 +92,27 @@ def chain(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
 
 
 def dirty(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
+    """Write whether D or C is set."""
     np.bitwise_and(a, K["DC"], work.t)
     np.not_equal(work.t, K["ZERO"], out)
 
 
 def count_dirty(a: np.ndarray, out: np.ndarray, work: Workspace) -> int:
+    """Count where D or C is set."""
     np.bitwise_and(a, K["DC"], work.t)
     np.not_equal(work.t, K["ZERO"], work.b)
     return int(np.count_nonzero(work.b))
 
 
 def where_array(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
+    """Write-protect where the mask says."""
     assert work.mask is not None
     wrprotect(a, work.u, work)
     np.copyto(out, work.u, where=work.mask)
 
 
 def where_helper(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
+    """Write-protect what is present."""
     np.bitwise_and(a, K["PP"], work.t)
     np.not_equal(work.t, K["ZERO"], work.b)
     wrprotect(a, work.u, work)

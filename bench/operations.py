@@ -99,9 +99,7 @@ class Operation:
 
 OPERATIONS = (
     Operation("wrprotect", "pte_wrprotect in place", "in place", ("pte_wrprotect",), WRPROTECT),
-    Operation(
-        "mkclean", "pte_mkclean in place", "in place", ("pte_mkclean",), _both("v & NOT_DC")
-    ),
+    Operation("mkclean", "pte_mkclean in place", "in place", ("pte_mkclean",), _both("v & NOT_DC")),
     Operation(
         "mkdirty",
         "pte_mkdirty in place",
@@ -127,9 +125,7 @@ OPERATIONS = (
         ),
     ),
     Operation("copy", "pte_wrprotect out of place", "out of place", ("pte_wrprotect",), WRPROTECT),
-    Operation(
-        "dirty.count", "pte_dirty.count", "count", ("pte_dirty",), _both("(v & DC) != ZERO")
-    ),
+    Operation("dirty.count", "pte_dirty.count", "count", ("pte_dirty",), _both("(v & DC) != ZERO")),
     Operation(
         "dirty", "pte_dirty to a bool array", "bools", ("pte_dirty",), _both("(v & DC) != ZERO")
     ),
@@ -238,7 +234,7 @@ class Case:
             self.out.view(np.uint8).fill(0xFF if self.out.dtype != bool else 0)
 
     def checker(self, who: str, result: Callable[[], Any]) -> Callable[[int], None]:
-        """Return a check of what ``result`` gives; operations may run again on their own results."""
+        """Return a check of what ``result`` gives, however often the operation ran."""
         expected = self.expected
 
         def check(calls: int) -> None:

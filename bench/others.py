@@ -6,6 +6,7 @@ All but NumPy get their statement out of the closed form of the operation.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Iterator
@@ -57,13 +58,12 @@ _NUMBA = {
 
 @cache
 def _numba_function(shape: str, value: str, parallel: bool) -> Any:
-    import numba
-
+    module: Any = _import("numba")
     body = _NUMBA[shape].format(range="prange" if parallel else "range", value=value)
     names: dict[str, Any] = {name: np.uint64(number) for name, number in CONSTANTS.items()}
-    names["prange"] = numba.prange
+    names["prange"] = module.prange
     exec(f"def f(a, o, m):\n {body}", names)
-    return numba.njit(names["f"], parallel=parallel, nogil=True)
+    return module.njit(names["f"], parallel=parallel, nogil=True)
 
 
 def numba(case: Case, parallel: bool) -> Iterator[Contender]:
@@ -181,8 +181,6 @@ def python(case: Case) -> Iterator[Contender]:
 @cache
 def _import(name: str) -> ModuleType | None:
     """Return the module, or None where the extra ``bench`` is not installed."""
-    import importlib
-
     try:
         return importlib.import_module(name)
     except ImportError:

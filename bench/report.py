@@ -66,8 +66,8 @@ def full_table(results: Results) -> str:
             for row in found.values():
                 cells.append(_cell(row))
             native, limit = found["native", 1], found["limit", 1]
-            both = native and limit
-            cells.append(f"{native['median_ns'] / limit['median_ns']:.2f}" if both else "")
+            if native and limit:
+                cells.append(f"{native['median_ns'] / limit['median_ns']:.2f}")
             rows.append(cells)
     headers = ["operation", "entries", *(c[2] for c in COLUMNS), "pgtable / limit"]
     return _table(rows, headers)
@@ -82,8 +82,8 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 def short_table(results: Results) -> str:
     """Return the table of the top README: entries a second."""
-    operation, sizes = SHORT
-    sizes = tuple(n for n in sizes if n in results.sizes(operation))
+    operation, wanted = SHORT
+    sizes = [n for n in wanted if n in results.sizes(operation)]
     rows = []
     for family, threads, heading in COLUMNS:
         name = {"2 threads": "pgtable, 2 threads", "limit": "limit: `a[i] ^= k` in C"}.get(

@@ -74,6 +74,7 @@ def group_of(case: Case, plan: Plan) -> Iterator[contenders.Contender]:
     yield from contenders.native(case, [widest], threads)
     if case.n <= 4 * Ki:
         yield from contenders.bare_call(case, widest)
+    yield from contenders.one_helper(case, widest)
     if case.n < LARGE or case.operation.name == "wrprotect":
         narrower = [name for name in usable if name != widest]
         if case.operation.shape != "census":

@@ -11,13 +11,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pgtable
+
 PACKAGES = ("pgtable", "numpy", "numba", "numexpr", "polars", "cffi")
 
 
 def describe() -> dict[str, Any]:
     """Return processor, memory, system, compiler and versions, as far as they can be known."""
-    import pgtable
-
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
@@ -46,7 +46,9 @@ def _processor() -> str:
 def _caches() -> dict[str, str]:
     found = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        level, kind, size = (
+            (index / name).read_text().strip() for name in ("level", "type", "size")
+        )
         if kind != "Instruction":
             found[f"L{level}"] = size
     return found

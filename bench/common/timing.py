@@ -69,6 +69,12 @@ class Timed:
         if check:
             self.check(self.inner + warm)
 
+    def as_function(self) -> Callable[[], None]:
+        """Return the statement as a function, for harnesses that time functions."""
+        names = dict(self.names)
+        exec(f"def call():\n    {self.statement}", names)
+        return names["call"]
+
     def summary(self) -> dict[str, Any]:
         """Return median and spread, in nanoseconds a call."""
         q1, median, q3 = quartiles(self.samples)
@@ -102,9 +108,7 @@ def measure(group: Sequence[Timed], budget: Budget, check_every_round: bool = Tr
     share = budget.seconds / max(len(group), 1)
     spent = dict.fromkeys(range(len(group)), 0.0)
     for number in range(budget.max_rounds):
-        active = [
-            i for i in range(len(group)) if number < budget.min_rounds or spent[i] < share
-        ]
+        active = [i for i in range(len(group)) if number < budget.min_rounds or spent[i] < share]
         if not active:
             return
         shift = number % len(active)
