@@ -48,10 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         results, plots = BUILD / "results", BUILD / "plots"
         # copies, so that making the tables is tried as well
         results.mkdir(parents=True, exist_ok=True)
-        readmes = [
-            Path(shutil.copy(readme, BUILD / f"{readme.parent.name}-{readme.name}"))
-            for readme in readmes
-        ]
+        copies = [BUILD / "bench-README.md", BUILD / "README.md"]
+        readmes = [Path(shutil.copy(*pair)) for pair in zip(readmes, copies, strict=True)]
     if not args.report_only:
         smoke = ["--smoke"] if args.smoke else []
         _run(["bench.throughput", str(results / "throughput.json"), *smoke], args.smoke)

@@ -53,8 +53,8 @@ FULL = Plan(
         "where-array": _FEW,
         "where-helper": _FEW,
     },
-    budget=Budget(seconds=2.5, min_rounds=7, max_rounds=31),
-    budget_large=Budget(seconds=6, min_rounds=3, max_rounds=5),
+    budget=Budget(seconds=2, min_rounds=7, max_rounds=31),
+    budget_large=Budget(seconds=5, min_rounds=3, max_rounds=5),
     smoke=False,
 )
 SMOKE = Plan(
@@ -83,7 +83,8 @@ def group_of(case: Case, plan: Plan) -> Iterator[contenders.Contender]:
         in_parallel = case.operation.name in ("wrprotect", "dirty.count", "copy")
         yield from others.numba(case, parallel=in_parallel and not plan.smoke)
         yield from others.numexpr(case, threads)
-        yield from others.polars(case)
+        if case.n < LARGE:
+            yield from others.polars(case)
     if case.n <= (16 * Mi if case.operation.name == "wrprotect" else 16 * Ki):
         yield from others.python(case)
 

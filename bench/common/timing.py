@@ -16,11 +16,14 @@ from typing import Any, NamedTuple
 
 #: A round of a quick statement repeats it for about so long.
 BLOCK_NS = 500_000
+#: What takes so many times its share is timed three times only.
+SLOW = 10
 
 
 class Budget(NamedTuple):
     """How long a group may take: rounds go on until a contender used up its share."""
 
+    #: for the whole group, each contender an equal share
     seconds: float
     min_rounds: int
     max_rounds: int
@@ -101,18 +104,23 @@ def measure(group: Sequence[Timed], budget: Budget, check_every_round: bool = Tr
     """Time the group; results are in ``samples``.
 
     Each round starts with another contender.  One that used up its share of the
-    time leaves after ``min_rounds``; the last round before that is checked always.
+    time leaves after ``min_rounds``, a very slow one after three; these rounds are
+    checked always.
     """
     for timed in group:
         timed.calibrate()
     share = budget.seconds / max(len(group), 1)
     spent = dict.fromkeys(range(len(group)), 0.0)
     for number in range(budget.max_rounds):
-        active = [i for i in range(len(group)) if number < budget.min_rounds or spent[i] < share]
+        active = [
+            i
+            for i in range(len(group))
+            if spent[i] < share or number < (3 if spent[i] > SLOW * share else budget.min_rounds)
+        ]
         if not active:
             return
         shift = number % len(active)
         for i in active[shift:] + active[:shift]:
             started = time.perf_counter()
-            group[i].run(check_every_round or number == budget.min_rounds - 1)
+            group[i].run(check_every_round or number in (2, budget.min_rounds - 1))
             spent[i] += time.perf_counter() - started
