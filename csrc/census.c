@@ -2,6 +2,9 @@
 #include "census.h"
 
 #include <stdlib.h>
+#ifndef _WIN32
+#include <sys/mman.h>
+#endif
 
 #include "bulk_loops.h"
 #include "parallel.h"
@@ -15,24 +18,56 @@
 #define FRAME_STANDS ((uint64_t)1 << 30)
 #define IGNORED_STANDS ((uint64_t)1 << 52)
 
-/* Bins that were never touched are never looked at: 512 to a group, a page of memory. */
-#define GROUP_BITS 9
+/* Bins that were never touched are never looked at: 1024 to a group, a page of memory. */
+#define GROUP_BITS 10
 #define GROUPS (KEYS >> GROUP_BITS)
 
+/*
+ * Bins are small so that many fit the caches; before one can overflow, all go
+ * to total, which is made only then.
+ */
 struct pgtable_census {
-	uint64_t count[KEYS];
+	uint32_t count[KEYS];
 	uint8_t touched[GROUPS];
+	uint64_t *total;
+	uint64_t pending;	/* entries in count */
 };
+
+/* Zeroed memory of which only the pages that are touched are ever made. */
+static void *new_pages(size_t size)
+{
+#ifdef MAP_ANONYMOUS
+	void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return pages == MAP_FAILED ? NULL : pages;
+#else
+	return calloc(1, size);
+#endif
+}
+
+static void free_pages(void *pages, size_t size)
+{
+	if (!pages)
+		return;
+#ifdef MAP_ANONYMOUS
+	munmap(pages, size);
+#else
+	(void)size;
+	free(pages);
+#endif
+}
 
 struct pgtable_census *pgtable_census_new(void)
 {
-	/* calloc: pages of bins that stay empty are never made */
-	return calloc(1, sizeof(struct pgtable_census));
+	return new_pages(sizeof(struct pgtable_census));
 }
 
 void pgtable_census_free(struct pgtable_census *census)
 {
-	free(census);
+	if (!census)
+		return;
+	free_pages(census->total, KEYS * sizeof(uint64_t));
+	free_pages(census, sizeof(*census));
 }
 
 static inline size_t key_of(uint64_t entry)
@@ -53,10 +88,13 @@ static uint64_t stand_in(size_t key)
 	return entry | (uint64_t)(key >> 14) << 57;
 }
 
-static inline void add_to_bin(struct pgtable_census *census, size_t key, uint64_t n)
+static inline void add_to_bin(struct pgtable_census *census, size_t key, uint32_t n)
 {
-	census->count[key] += n;
-	census->touched[key >> GROUP_BITS] = 1;
+	uint32_t count = census->count[key];
+
+	census->count[key] = count + n;
+	if (!count)
+		census->touched[key >> GROUP_BITS] = 1;
 }
 
 /*
@@ -84,6 +122,37 @@ static void add_entries(struct pgtable_census *census, const pgtable_word *in, s
 		add_to_bin(census, key_of(in[i]), 1);
 }
 
+static inline uint64_t count_of(const struct pgtable_census *census, size_t key)
+{
+	return census->count[key] + (census->total ? census->total[key] : 0);
+}
+
+static int make_total(struct pgtable_census *census)
+{
+	if (!census->total)
+		census->total = new_pages(KEYS * sizeof(uint64_t));
+	return census->total ? 0 : -1;
+}
+
+/* Move what `from` has counted in small bins to the totals of `into`. */
+static void move_to_total(struct pgtable_census *into, struct pgtable_census *from)
+{
+	for (size_t group = 0; group < GROUPS; group++) {
+		if (!from->touched[group])
+			continue;
+		into->touched[group] = 1;
+		for (size_t key = group << GROUP_BITS; key < (group + 1) << GROUP_BITS; key++) {
+			uint32_t count = from->count[key];
+
+			if (count) {
+				from->count[key] = 0;
+				into->total[key] += count;
+			}
+		}
+	}
+	from->pending = 0;
+}
+
 struct add {
 	struct pgtable_census *census[PGTABLE_MAX_THREADS];
 	const pgtable_word *in;
@@ -96,37 +165,42 @@ static void add_part(void *context, unsigned index, size_t first, size_t n)
 	add_entries(add->census[index], add->in + first, n);
 }
 
-static void merge(struct pgtable_census *into, const struct pgtable_census *from)
+/* One more part for each further thread; it is thrown away after being added. */
+static int add_in_parts(struct pgtable_census *census, struct add *add, size_t n, unsigned parts)
 {
-	for (size_t group = 0; group < GROUPS; group++) {
-		if (!from->touched[group])
-			continue;
-		into->touched[group] = 1;
-		for (size_t key = group << GROUP_BITS; key < (group + 1) << GROUP_BITS; key++)
-			into->count[key] += from->count[key];
+	int err = parts > 1 ? make_total(census) : 0;
+
+	add->census[0] = census;
+	for (unsigned i = 1; i < parts; i++) {
+		add->census[i] = err ? NULL : pgtable_census_new();
+		if (!add->census[i])
+			err = -1;
 	}
+	if (!err)
+		pgtable_parallel(add_part, add, n, parts);
+	for (unsigned i = 1; i < parts; i++) {
+		if (!err)
+			move_to_total(census, add->census[i]);
+		pgtable_census_free(add->census[i]);
+	}
+	return err;
 }
 
 int pgtable_census_add(struct pgtable_census *census, const void *in, size_t n,
 		       unsigned threads)
 {
-	struct add add = { .in = in, .census = { census } };
-	unsigned parts = pgtable_parts(n, threads);
-	int err = 0;
+	struct add add = { .in = in };
 
-	for (unsigned i = 1; i < parts; i++) {
-		add.census[i] = pgtable_census_new();
-		if (!add.census[i])
-			err = -1;
+	/* before a bin of 32 bits could overflow */
+	if (n > UINT32_MAX - census->pending) {
+		if (n > UINT32_MAX || make_total(census))
+			return -1;
+		move_to_total(census, census);
 	}
-	if (!err)
-		pgtable_parallel(add_part, &add, n, parts);
-	for (unsigned i = 1; i < parts; i++) {
-		if (!err)
-			merge(census, add.census[i]);
-		pgtable_census_free(add.census[i]);
-	}
-	return err;
+	if (add_in_parts(census, &add, n, pgtable_parts(n, threads)))
+		return -1;
+	census->pending += n;
+	return 0;
 }
 
 size_t pgtable_census_rows(const struct pgtable_census *census, uint64_t *entries,
@@ -139,11 +213,11 @@ size_t pgtable_census_rows(const struct pgtable_census *census, uint64_t *entrie
 			key |= ((size_t)1 << GROUP_BITS) - 1;
 			continue;
 		}
-		if (!census->count[key])
+		if (!count_of(census, key))
 			continue;
 		if (rows < capacity) {
 			entries[rows] = stand_in(key);
-			counts[rows] = census->count[key];
+			counts[rows] = count_of(census, key);
 		}
 		rows++;
 	}
