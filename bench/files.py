@@ -162,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("output", type=Path, help="the JSON file to write")
     parser.add_argument("--smoke", action="store_true", help="a small file, one round")
     args = parser.parse_args(argv)
-    result = run(16 << 20, 1) if args.smoke else run(2 << 30, 5)
+    result = run(16 << 20, 1) if args.smoke else run(2 << 30, 3)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -28,6 +28,15 @@ COLUMNS = (
 )
 #: What the table of the top README shows: one operation, few sizes.
 SHORT = ("wrprotect", (512, 16 << 10, 1 << 20, 16 << 20))
+COLORS = {
+    "limit": "black",
+    "native": "tab:red",
+    "numpy": "tab:blue",
+    "numba": "tab:orange",
+    "numexpr": "tab:green",
+    "polars": "tab:cyan",
+    "python": "tab:purple",
+}
 PLOTTED = ("wrprotect", "copy", "dirty.count")
 
 
@@ -163,7 +172,7 @@ def plot(results: Results, operation: str, path: Path) -> None:
         rates = [n * moved / row["median_ns"] for n, row in points]
         label = "pgtable, 2 threads" if heading == "2 threads" else heading
         style = {"limit": "--", "native": "-o"}.get(family, "-")
-        color = {"limit": "black", "native": "tab:red"}.get(family)
+        color = COLORS[family]
         alpha = 0.5 if threads == 2 else 1
         axes.plot(sizes, rates, style, label=label, color=color, alpha=alpha, markersize=4)
     axes.set_xscale("log", base=2)
