@@ -8,14 +8,20 @@ engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
 
 from __future__ import annotations
 
-from typing import Any
 
 from .census import Census, Counter, census
+from .checks.compare import compare, compare_levels
 from .checks.differential import check
+from .checks.law_check import check_laws
+from .checks.laws import LAWS
+from .checks.recognise import recognise
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
 from .images import open_image
+
+#: What must hold of a sound set of helpers; see check_laws().
+laws = LAWS
 
 __version__ = "0.1.0"
 
@@ -29,9 +35,14 @@ __all__ = [
     "census",
     "chain",
     "check",
+    "check_laws",
+    "compare",
+    "compare_levels",
     "isa",
     "isas",
+    "laws",
     "native",
+    "recognise",
     "open_image",
     "reference",
 ]
