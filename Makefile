@@ -55,7 +55,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 # A build of its own: its objects must not be taken for the others'.  The test
-# tests/engines/test_sanitizers.py shows that the sanitizers are there.
+# tests/engines/test_sanitized.py shows that the sanitizers are there.
 SANITIZE_BASE := build/sanitize
 sanitize: $(VENV)/.test
 	PGTABLE_SANITIZE=1 $(BIN)/python setup.py -q build --build-base $(SANITIZE_BASE) \
