@@ -43,6 +43,12 @@ $(VENV)/.bench: $(VENV)/.test
 
 setup: $(VENV)/.test
 
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench
+
+bench-smoke: $(VENV)/.bench
+	$(BIN)/python -m bench --smoke
+
 demo: $(VENV)/.test
 	@$(BIN)/python bench/demo.py
 

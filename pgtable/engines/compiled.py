@@ -59,9 +59,7 @@ class CompiledChain(FastCall, Chain):
         c_steps, _ = _make_c_steps(self._steps(MISSING, None))
         self._c_steps.append(c_steps)
         last = self.steps[-1][0].handle
-        self._bind(
-            _address(last), _address(c_steps), len(self.steps), *self.engine.addresses()
-        )
+        self._bind(_address(last), _address(c_steps), len(self.steps), *self.engine.addresses())
 
 
 def _address(pointer: Any) -> int:

@@ -107,6 +107,11 @@ def overlapping(helper, first: int, second: int) -> object:
     return helper(entries, out=out)
 
 
+def where_in_out(test) -> object:
+    out = np.zeros(512, bool)
+    return test(plain(), out=out, where=out)
+
+
 NOT_PLAIN = {
     "bool": lambda e: e.pte_mkold(True),
     "below": lambda e: e.pte_mkold(-1),
@@ -125,7 +130,18 @@ NOT_PLAIN = {
     "argument for each": lambda e: e.pte_modify(plain(), plain()),
     "by name": lambda e: e.pte_modify(5, newprot=5),
     "where": lambda e: e.pte_mkold(plain(), where=plain() > 5),
-    "where and out": lambda e: e.pte_mkold(plain(), out=plain(), where=plain() > 5),
+    "where None": lambda e: e.pte_mkold(plain(), out=plain(), where=None),
+    "where of bytes": lambda e: e.pte_mkold(plain(), out=plain(), where=np.ones(512, np.uint8)),
+    "where of steps": lambda e: e.pte_mkold(plain(), out=plain(), where=np.ones(1024, bool)[::2]),
+    "where too short": lambda e: e.pte_mkold(plain(), out=plain(), where=np.ones(511, bool)),
+    "where a list": lambda e: e.pte_mkold(plain(), out=plain(), where=[True] * 512),
+    "where a map": lambda e: e.pte_mkold(plain(), out=plain(), where=e.pte_mkold),
+    "where of two words": lambda e: e.pte_mkold(plain(), out=plain(), where=e.pte_same),
+    "where a chain": lambda e: e.pte_mkold(plain(), out=plain(), where=e.chain("pte_dirty")),
+    "where of another engine": lambda e: e.pte_mkold(
+        plain(), out=plain(), where=pgtable.native("base", isa="baseline").pte_dirty
+    ),
+    "where that out overlaps": lambda e: where_in_out(e.pte_dirty),
     "threads": lambda e: e.pte_mkold(plain(), threads=1),
     "threads and out": lambda e: e.pte_mkold(plain(), out=plain(), threads=1),
     "out None": lambda e: e.pte_mkold(plain(), out=None),
@@ -164,7 +180,8 @@ NOT_PLAIN = {
     "large, out": lambda e: e.pte_mkold(plain(SMALL_OUT), out=plain(SMALL_OUT)),
     "count of an int": lambda e: e.pte_dirty.count(5),
     "count of a map": lambda e: e.pte_mkold.count(plain()),
-    "count where": lambda e: e.pte_dirty.count(plain(), where=plain() > 5),
+    "count where None": lambda e: e.pte_dirty.count(plain(), where=None),
+    "count into": lambda e: e.pte_dirty.count(plain(), out=np.ones(512, bool)),
     "count of doubles": lambda e: e.pte_dirty.count(plain().view(np.float64)),
     "count with one too many": lambda e: e.pte_dirty.count(plain(), 5),
     "count with none": lambda e: e.pte_same.count(plain()),
@@ -203,7 +220,61 @@ def test_errors_of_the_checks_come_through(helpers) -> None:
 def test_a_helper_without_loops_hands_everything_on() -> None:
     helper = pgtable.native(isa="scalar").pte_young
     helper.call_checked = helper.count_checked = lambda *_, **__: HANDED_ON
-    helper._bind(0)
+    addresses = helper.engine.addresses()
+    helper._bind(0, 0, 0, *addresses)
     assert helper(5) is helper(TABLE) is helper.count(TABLE) is HANDED_ON
-    helper._bind(int(ffi.cast("uintptr_t", helper.handle)))
+    helper._bind(int(ffi.cast("uintptr_t", helper.handle)), 0, 0, *addresses)
     assert helper(0x20) is True
+
+
+CALLS_WHERE = {
+    "helper": lambda e: e.pte_wrprotect,
+    "test": lambda e: e.pte_dirty,
+    "chain": lambda e: e.chain("pte_wrprotect", (e.pte_set_flags, 0x200), "pte_mkold"),
+    "chain to a test": lambda e: e.chain("pte_mkclean", "pte_write"),
+}
+
+
+@pytest.mark.parametrize("by", ["nothing", "array", "test"])
+@pytest.mark.parametrize("name", CALLS_WHERE)
+@pytest.mark.parametrize("isa", [name for name, usable in pgtable.isas().items() if usable])
+def test_chains_and_where_take_the_short_way(isa, name, by) -> None:
+    engine, oracle = pgtable.native(isa=isa), pgtable.reference()
+    operation, expected_of = CALLS_WHERE[name](engine), CALLS_WHERE[name](oracle)
+    operation.call_checked = operation.count_checked = lambda *_, **__: HANDED_ON
+    for n in (0, 1, 511, 512, 3000):
+        entries = plain(n)
+        mask = (entries >> np.uint64(3)) % np.uint64(2) == 0
+        where = {"nothing": {}, "array": {"where": mask}, "test": {"where": engine.pte_present}}[by]
+        theirs = {"where": oracle.pte_present} if by == "test" else where
+        dtype = bool if operation.kind == "test" else np.uint64
+        out, expected = np.ones(n, dtype), np.ones(n, dtype)
+        expected_of(entries, out=expected, **theirs)
+        assert operation(entries, out=out, **where) is out
+        assert np.array_equal(out, expected)
+        if operation.kind == "test":
+            count = operation.count(entries, **where)
+            assert type(count) is int
+            assert count == expected_of.count(entries, **theirs)
+        else:
+            again = entries.copy()
+            expected_of(again, out=again, **theirs)
+            assert operation(entries, out=entries, **where) is entries
+            assert np.array_equal(entries, again)
+
+
+def test_a_chain_follows_the_instruction_set() -> None:
+    chain = pgtable.chain(pgtable.pte_wrprotect, pgtable.pte_mkold)
+    expected = pgtable.reference().chain("pte_wrprotect", "pte_mkold")(plain())
+    for name in [name for name, usable in pgtable.isas().items() if usable]:
+        with pgtable.isa(name):
+            bound = ffi.cast("struct pgtable_helper *", chain.steps[-1][0].handle)
+            assert chain._c_steps[-1][1].helper == bound
+            assert np.array_equal(chain(plain(), out=plain()), expected)
+
+
+def test_a_chain_with_an_argument_for_each_is_handed_on() -> None:
+    engine = pgtable.native()
+    chain = engine.chain("pte_mkold", (engine.pte_set_flags, plain()))
+    chain.call_checked = lambda *_, **__: HANDED_ON
+    assert chain(plain(), out=plain()) is HANDED_ON
