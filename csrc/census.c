@@ -19,8 +19,18 @@
 #define GROUP_BITS 9
 #define GROUPS (KEYS >> GROUP_BITS)
 
+/* Words whose keys are made at once: a table. */
+#define BLOCK 512
+
+/*
+ * Kinds get slots in the order in which they turn up: bins chosen by the key alone
+ * would be far apart at like distances, which costs more than the way round.
+ * Slot 0 is none.  A count is the sum of its two sides.
+ */
 struct pgtable_census {
-	uint64_t count[KEYS];
+	uint32_t slot[KEYS];
+	uint64_t count[KEYS + 1][2];
+	uint32_t nslots;
 	uint8_t touched[GROUPS];
 };
 
@@ -35,13 +45,18 @@ void pgtable_census_free(struct pgtable_census *census)
 	free(census);
 }
 
-static inline size_t key_of(uint64_t entry)
+/* In halves of 32 bits, so that any vector unit takes four or more at a time. */
+static void keys_of(uint32_t *restrict keys, const pgtable_word *in, size_t n)
 {
-	size_t key = entry & LOW_MASK;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t entry = in[i];
+		uint32_t low = entry, high = entry >> 32;
+		uint32_t frame = (low & (uint32_t)FRAME_MASK) | (high & (uint32_t)(FRAME_MASK >> 32));
+		uint32_t ignored = high & (uint32_t)(IGNORED_MASK >> 32);
 
-	key |= (size_t)((entry & FRAME_MASK) != 0) << 12;
-	key |= (size_t)((entry & IGNORED_MASK) != 0) << 13;
-	return key | (size_t)(entry >> 57) << 14;
+		keys[i] = (low & LOW_MASK) | (uint32_t)(frame != 0) << 12 |
+			  (uint32_t)(ignored != 0) << 13 | high >> 25 << 14;
+	}
 }
 
 static uint64_t stand_in(size_t key)
@@ -53,35 +68,75 @@ static uint64_t stand_in(size_t key)
 	return entry | (uint64_t)(key >> 14) << 57;
 }
 
-static inline void add_to_bin(struct pgtable_census *census, size_t key, uint64_t n)
+static __attribute__((noinline)) uint32_t new_slot(struct pgtable_census *census, size_t key)
 {
-	census->count[key] += n;
 	census->touched[key >> GROUP_BITS] = 1;
+	return census->slot[key] = ++census->nslots;
+}
+
+static inline void add_to_bin(struct pgtable_census *census, unsigned side, size_t key, uint64_t n)
+{
+	uint32_t slot = census->slot[key];
+
+	if (__builtin_expect(!slot, 0))
+		slot = new_slot(census, key);
+	census->count[slot][side] += n;
+}
+
+static uint64_t total(const struct pgtable_census *census, size_t key)
+{
+	const uint64_t *sides = census->count[census->slot[key]];
+
+	return sides[0] + sides[1];
+}
+
+static int all_alike(const uint32_t *keys, size_t n)
+{
+	uint32_t differs = 0;
+
+	for (size_t i = 0; i < n; i++)
+		differs |= keys[i] ^ keys[0];
+	return !differs;
 }
 
 /*
- * Tables hold runs of one kind, and adding to one bin again and again waits for
- * its own store each time: four alike are added at once.
+ * Adding to one bin again and again waits for its own store each time: a table
+ * of one kind and four alike are added at once, and neighbours go to two sides.
  */
-static void add_entries(struct pgtable_census *census, const pgtable_word *in, size_t n)
+static void add_keys(struct pgtable_census *census, const uint32_t *keys, size_t n)
 {
 	size_t i = 0;
 
+	if (all_alike(keys, n)) {
+		add_to_bin(census, 0, keys[0], n);
+		return;
+	}
 	for (; n - i >= 4; i += 4) {
-		size_t a = key_of(in[i]), b = key_of(in[i + 1]);
-		size_t c = key_of(in[i + 2]), d = key_of(in[i + 3]);
+		uint32_t a = keys[i], b = keys[i + 1], c = keys[i + 2], d = keys[i + 3];
 
 		if (((a ^ b) | (b ^ c) | (c ^ d)) == 0) {
-			add_to_bin(census, a, 4);
+			add_to_bin(census, 0, a, 4);
 			continue;
 		}
-		add_to_bin(census, a, 1);
-		add_to_bin(census, b, 1);
-		add_to_bin(census, c, 1);
-		add_to_bin(census, d, 1);
+		add_to_bin(census, 0, a, 1);
+		add_to_bin(census, 1, b, 1);
+		add_to_bin(census, 0, c, 1);
+		add_to_bin(census, 1, d, 1);
 	}
 	for (; i < n; i++)
-		add_to_bin(census, key_of(in[i]), 1);
+		add_to_bin(census, 0, keys[i], 1);
+}
+
+static void add_entries(struct pgtable_census *census, const pgtable_word *in, size_t n)
+{
+	uint32_t keys[BLOCK];
+
+	for (size_t i = 0; i < n; i += BLOCK) {
+		size_t block = n - i < BLOCK ? n - i : BLOCK;
+
+		keys_of(keys, in + i, block);
+		add_keys(census, keys, block);
+	}
 }
 
 struct add {
@@ -101,9 +156,10 @@ static void merge(struct pgtable_census *into, const struct pgtable_census *from
 	for (size_t group = 0; group < GROUPS; group++) {
 		if (!from->touched[group])
 			continue;
-		into->touched[group] = 1;
-		for (size_t key = group << GROUP_BITS; key < (group + 1) << GROUP_BITS; key++)
-			into->count[key] += from->count[key];
+		for (size_t key = group << GROUP_BITS; key < (group + 1) << GROUP_BITS; key++) {
+			if (from->slot[key])
+				add_to_bin(into, 0, key, total(from, key));
+		}
 	}
 }
 
@@ -139,11 +195,11 @@ size_t pgtable_census_rows(const struct pgtable_census *census, uint64_t *entrie
 			key |= ((size_t)1 << GROUP_BITS) - 1;
 			continue;
 		}
-		if (!census->count[key])
+		if (!total(census, key))
 			continue;
 		if (rows < capacity) {
 			entries[rows] = stand_in(key);
-			counts[rows] = census->count[key];
+			counts[rows] = total(census, key);
 		}
 		rows++;
 	}
