@@ -9,7 +9,9 @@
 #include "parallel.h"
 
 /* 8 KiB of entries: input, output and scratch together fit 32 KiB. */
-#define BLOCK ((size_t)1024)
+#ifndef BLOCK
+#define BLOCK ((size_t)256)
+#endif
 
 uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64_t arg)
 {
@@ -24,18 +26,44 @@ int pgtable_in_place(const struct pgtable_helper *helper, void *entries, size_t 
 	return helper->map(entries, NULL, 0, entries, nbytes / sizeof(uint64_t));
 }
 
+/* pgtable_run()'s arguments. */
+struct call {
+	const struct pgtable_block_ops *ops;
+	const struct pgtable_step *steps;
+	size_t nsteps;
+	const struct pgtable_step *where_test;
+	const uint8_t *where;
+	const void *in;
+	void *out;
+	const void *otherwise;
+	size_t n;
+	size_t stream_from;
+};
+
 static const void *entries_at(const void *base, size_t i)
 {
 	return base ? (const char *)base + i * sizeof(uint64_t) : NULL;
 }
 
-static size_t number_of_maps(const struct pgtable_call *call)
+/*
+ * While a block is worked on in the first-level cache, memory would idle: the
+ * next block is asked for before.
+ */
+static void prefetch_block(const struct call *call, size_t at, size_t n)
+{
+	const char *in = entries_at(call->in, at);
+
+	for (size_t i = 0; i < n * sizeof(uint64_t); i += 64)
+		__builtin_prefetch(in + i);
+}
+
+static size_t number_of_maps(const struct call *call)
 {
 	return call->nsteps - (call->steps[call->nsteps - 1].helper->map == NULL);
 }
 
 /* All maps of the chain, from in to out; out may be in. */
-static void run_maps(const struct pgtable_call *call, size_t maps, const void *in,
+static void run_maps(const struct call *call, size_t maps, const void *in,
 		     void *out, size_t at, size_t n)
 {
 	for (size_t s = 0; s < maps; s++) {
@@ -46,7 +74,7 @@ static void run_maps(const struct pgtable_call *call, size_t maps, const void *i
 	}
 }
 
-static const uint8_t *where_of_block(const struct pgtable_call *call, const void *in,
+static const uint8_t *where_of_block(const struct call *call, const void *in,
 				     size_t at, size_t n, uint8_t *scratch)
 {
 	const struct pgtable_step *test = call->where_test;
@@ -57,7 +85,7 @@ static const uint8_t *where_of_block(const struct pgtable_call *call, const void
 	return scratch;
 }
 
-static void map_block(const struct pgtable_call *call, int stream, size_t at, size_t n)
+static void map_block(const struct call *call, int stream, size_t at, size_t n)
 {
 	_Alignas(64) uint64_t scratch[BLOCK];
 	uint8_t where_scratch[BLOCK];
@@ -73,7 +101,7 @@ static void map_block(const struct pgtable_call *call, int stream, size_t at, si
 		call->ops->stream(out, scratch, n);
 }
 
-static uint64_t test_block(const struct pgtable_call *call, size_t at, size_t n)
+static uint64_t test_block(const struct call *call, size_t at, size_t n)
 {
 	const struct pgtable_step *test = &call->steps[call->nsteps - 1];
 	_Alignas(64) uint64_t scratch[BLOCK];
@@ -98,12 +126,12 @@ static uint64_t test_block(const struct pgtable_call *call, size_t at, size_t n)
 }
 
 /* One helper, every entry, nothing between load and store: no need of blocks. */
-static int is_one_loop(const struct pgtable_call *call, int stream)
+static int is_one_loop(const struct call *call, int stream)
 {
 	return call->nsteps == 1 && !call->where && !call->where_test && !stream;
 }
 
-static uint64_t run_one_loop(const struct pgtable_call *call, size_t at, size_t n)
+static uint64_t run_one_loop(const struct call *call, size_t at, size_t n)
 {
 	const struct pgtable_step *step = call->steps;
 	const void *in = entries_at(call->in, at);
@@ -121,14 +149,14 @@ static uint64_t run_one_loop(const struct pgtable_call *call, size_t at, size_t 
 }
 
 struct run {
-	const struct pgtable_call *call;
+	const struct call *call;
 	uint64_t total[PGTABLE_MAX_THREADS];
 };
 
 static void run_part(void *context, unsigned index, size_t first, size_t n)
 {
 	struct run *run = context;
-	const struct pgtable_call *call = run->call;
+	const struct call *call = run->call;
 	int is_map = number_of_maps(call) == call->nsteps;
 	int stream = is_map && call->out != call->in && call->n >= call->stream_from;
 	uint64_t total = 0;
@@ -138,8 +166,11 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 		return;
 	}
 	for (size_t done = 0; done < n; done += BLOCK) {
-		size_t len = n - done < BLOCK ? n - done : BLOCK;
+		size_t left = n - done;
+		size_t len = left < BLOCK ? left : BLOCK;
+		size_t next = left - len < BLOCK ? left - len : BLOCK;
 
+		prefetch_block(call, first + done + len, next);
 		if (is_map)
 			map_block(call, stream, first + done, len);
 		else
@@ -150,13 +181,21 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 	run->total[index] = total;
 }
 
-uint64_t pgtable_run(const struct pgtable_call *call)
+uint64_t pgtable_run(const struct pgtable_block_ops *ops,
+		     const struct pgtable_step *steps, size_t nsteps,
+		     const struct pgtable_step *where_test, const uint8_t *where,
+		     const void *in, void *out, const void *otherwise, size_t n,
+		     size_t stream_from, unsigned threads)
 {
-	struct run run = { .call = call };
-	unsigned parts = pgtable_parts(call->n, call->threads);
+	struct call call = {
+		ops, steps, nsteps, where_test, where, in, out, otherwise, n, stream_from
+	};
+	struct run run;
+	unsigned parts = pgtable_parts(n, threads);
 	uint64_t total = 0;
 
-	pgtable_parallel(run_part, &run, call->n, parts);
+	run.call = &call;
+	pgtable_parallel(run_part, &run, n, parts);
 	for (unsigned i = 0; i < parts; i++)
 		total += run.total[i];
 	return total;

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from .census import Census, Counter, census
+from .checks.differential import check
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
@@ -27,6 +28,7 @@ __all__ = [
     "UnknownHelperError",
     "census",
     "chain",
+    "check",
     "isa",
     "isas",
     "native",

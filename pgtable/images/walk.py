@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -12,6 +14,8 @@ import numpy as np
 
 from ..census import Census
 from ..engines._native import ffi, lib
+from ..files import replacing
+from . import export
 from .segments import Segments
 
 
@@ -239,6 +243,29 @@ class Walk:
     def swap_offset(self) -> np.ndarray:
         """Bits 9 to 58 un-inverted: the place in the swap file, or the marker (uint64)."""
         return ~self.entry >> np.uint64(9) & np.uint64((1 << 50) - 1)
+
+    def to_info_tlb(self) -> str:
+        """Return the present leaves as QEMU's ``info tlb`` prints them, a line each.
+
+        QEMU shows the flags of the leaf alone (bit 7 only of large pages), not
+        what the levels above make of them; X means that NX is set.
+        """
+        text = io.BytesIO()
+        export.write_info_tlb(self, text)
+        return text.getvalue().decode("ascii")
+
+    def write_info_tlb(self, path: str | os.PathLike[str]) -> None:
+        """Write what :meth:`to_info_tlb` returns to a file, replaced only when complete."""
+        with replacing(path) as file:
+            export.write_info_tlb(self, file)
+
+    def save_npy(self, path: str | os.PathLike[str]) -> None:
+        """Write all columns as one ``.npy`` of records, which ``numpy.load`` can also map."""
+        export.write_npy(self, path)
+
+    def save_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write all columns as Parquet; ValueError without the extra "parquet"."""
+        export.write_parquet(self, path)
 
     def _report(self, reports: list[Report], total: int | None = None) -> None:
         if reports:
