@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..images import FORMATS, KIND_NAMES, Image, Kind, Walk, export, open_image
-from .common import parse_number, print_json, print_table
+from .common import print_json, print_table
 
 HELP = "list the page-table entries in a memory image"
 EXAMPLES = """\
@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("image", metavar="IMAGE", help="memory image of a machine")
     add_root_options(parser)
-    parser.add_argument(
-        "--limit", type=parse_number, metavar="N", help="list at most N entries"
-    )
+    parser.add_argument("--limit", type=_number, metavar="N", help="list at most N entries")
     parser.add_argument(
         "--format",
         choices=("summary", "table", "info-tlb", "json", "npy", "parquet"),
@@ -42,13 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to write (default: a summary)",
     )
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
-    parser.add_argument("-o", "--output", metavar="OUT", help="file to write (npy, parquet, info-tlb)")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="file to write (npy, parquet, info-tlb)"
+    )
 
 
 def add_root_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to read an image and where tables begin."""
     parser.add_argument(
-        "--root", type=parse_number, metavar="PA", help="physical address of the top table (CR3)"
+        "--root", type=_number, metavar="PA", help="physical address of the top table (CR3)"
     )
     parser.add_argument("--levels", type=int, choices=(4, 5), help="levels of tables")
     parser.add_argument(
@@ -66,8 +66,15 @@ def add_root_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _number(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number; write 123 or 0x7b") from None
+
+
 def _segment(text: str) -> tuple[int, int, int]:
-    numbers = [parse_number(part) for part in text.split(",")]
+    numbers = [_number(part) for part in text.split(",")]
     if len(numbers) != 3:
         raise argparse.ArgumentTypeError(f"{text!r} is not PA,OFFSET,SIZE")
     return numbers[0], numbers[1], numbers[2]
