@@ -80,7 +80,9 @@ class _Header:
 class KdumpImage(GatheringImage):
     """Pages are decompressed when they are asked for."""
 
-    def __init__(self, path: Path, header: _Header, program: Any, faults: tuple[type[BaseException], ...]):
+    def __init__(
+        self, path: Path, header: _Header, program: Any, faults: tuple[type[BaseException], ...]
+    ):
         super().__init__(path, "kdump", list(parse_notes(header.notes)), [])
         self._header: _Header | None = header
         self._program = program
