@@ -140,7 +140,7 @@ def elf_header(machine: Synthetic, segments: int = 1, xnum: bool = False) -> byt
         1 if xnum else 0,
         0,
     )
-    headers = struct.pack("<IIQQQQQQ", 4, 0, notes_at, 0, 0, len(note), len(note), 0)
+    headers = bytearray(struct.pack("<IIQQQQQQ", 4, 0, notes_at, 0, 0, len(note), len(note), 0))
     bounds = np.linspace(0, len(machine.pages), segments + 1).astype(int) * PAGE
     for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         pa, size = machine.base + start, end - start

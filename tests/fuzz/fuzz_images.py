@@ -18,7 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-import pgtable
+if sys.argv[1:2] == ["--atheris"]:
+    import atheris
+
+    with atheris.instrument_imports(include=["pgtable.images"]):
+        import pgtable
+else:
+    import pgtable
+
 from pgtable.images.synthetic import FULL_MIX, synthesize, write
 
 PAGE = 4096
@@ -145,8 +152,6 @@ def run(rounds: int | None, seconds: float, seed: int) -> dict[str, int]:
 
 def run_atheris() -> None:
     """Let atheris choose the inputs; does not return."""
-    import atheris  # noqa: PLC0415 - only where it is asked for
-
     directory = tempfile.mkdtemp()
     corpus = Path(directory) / "corpus"
     corpus.mkdir()
@@ -158,7 +163,6 @@ def run_atheris() -> None:
         path.write_bytes(data)
         fuzz_file(path, random.Random(len(data)))
 
-    atheris.instrument_all()
     atheris.Setup([sys.argv[0], str(corpus), *sys.argv[2:]], one_input)
     atheris.Fuzz()
 
