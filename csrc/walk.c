@@ -425,10 +425,30 @@ static uint64_t frame_of(uint64_t entry, unsigned traits)
 	}
 }
 
+/* Mostly all are leaves of level 1, which vectors do at once; then the others. */
+static void put_frames(const uint64_t *restrict entry, const uint8_t *restrict traits,
+		       uint64_t *restrict pa, size_t n)
+{
+	const uint8_t rights = PGTABLE_WRITABLE | PGTABLE_USER | PGTABLE_NX;
+	uint8_t others = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		pa[i] = entry[i] & PTE_PFN_MASK;
+		others |= (traits[i] & ~rights) ^ PGTABLE_LEVEL;
+	}
+	for (size_t i = 0; others && i < n; i++) {
+		if ((traits[i] & ~rights) != PGTABLE_LEVEL)
+			pa[i] = frame_of(entry[i], traits[i]);
+	}
+}
+
 void pgtable_walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		pa[i] = frame_of(entry[i], traits[i]);
+	for (size_t i = 0; i < n; i += TABLE_ENTRIES) {
+		size_t some = n - i < TABLE_ENTRIES ? n - i : TABLE_ENTRIES;
+
+		put_frames(entry + i, traits + i, pa + i, some);
+	}
 }
 
 /* What this entry allows of what the levels above allow. */
@@ -518,8 +538,10 @@ static void fill_ptes(struct visit *visit, const struct pgtable_table *table, ui
 	else
 		n = fill_some_ptes(visit, table->data, va);
 	if (!put_traits(traits, entries, n, above, nx_mask_of(visit->walk))) {
-		for (size_t i = 0; i < n; i++)
-			traits[i] = traits_of(out->va[visit->n + i], entries[i], 1, traits[i]);
+		for (size_t i = 0; i < n; i++) {
+			if (!(entries[i] & _PAGE_PRESENT))
+				traits[i] = traits_of(out->va[visit->n + i], entries[i], 1, 0);
+		}
 	}
 	visit->n += n;
 }

@@ -71,25 +71,6 @@ _FILLED: dict[str, type] = {"va": np.uint64, "entry": np.uint64, "traits": np.ui
 COLUMNS = ("va", "entry", "pa", "level", "kind", "leaf", "writable", "user", "nx")
 
 
-def _traits() -> dict[str, np.ndarray]:
-    """Return for each value of ``traits`` what it means: ``enum pgtable_trait``."""
-    value = np.arange(256)
-    absent = value & lib.PGTABLE_NOT_PRESENT != 0
-    table = value & lib.PGTABLE_TABLE != 0
-    kind = np.where(absent, value % lib.PGTABLE_NOT_PRESENT, np.where(table, Kind.TABLE, Kind.LEAF))
-    return {
-        "level": (value // lib.PGTABLE_LEVEL).astype(np.uint8),
-        "kind": kind.astype(np.uint8),
-        "leaf": kind == Kind.LEAF,
-        "writable": ~absent & (value & lib.PGTABLE_WRITABLE != 0),
-        "user": ~absent & (value & lib.PGTABLE_USER != 0),
-        "nx": absent | (value & lib.PGTABLE_NX != 0),
-    }
-
-
-_TRAITS = _traits()
-
-
 class Root(NamedTuple):
     """Where a walk begins and how entries are read; ``assumed`` says what was not known."""
 
@@ -191,38 +172,45 @@ class Walk:
     @cached_property
     def level(self) -> np.ndarray:
         """Level of each entry (uint8)."""
-        return _TRAITS["level"][self._traits]
+        return self._traits // np.uint8(lib.PGTABLE_LEVEL)
 
     @cached_property
     def kind(self) -> np.ndarray:
         """:class:`Kind` of each entry (uint8)."""
-        return _TRAITS["kind"][self._traits]
+        low = self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT - 1)
+        absent = self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT) != 0
+        # 0 or 1 while present, which LEAF and TABLE are
+        return np.where(absent, low, low // np.uint8(lib.PGTABLE_TABLE))
 
     @cached_property
     def leaf(self) -> np.ndarray:
         """Whether each entry maps a page (bool)."""
-        return _TRAITS["leaf"][self._traits]
+        return self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_TABLE) == 0
 
     @cached_property
     def writable(self) -> np.ndarray:
         """Whether all levels allow writing (bool)."""
-        return _TRAITS["writable"][self._traits]
+        return self._has(lib.PGTABLE_WRITABLE)
 
     @cached_property
     def user(self) -> np.ndarray:
         """Whether all levels allow user mode (bool)."""
-        return _TRAITS["user"][self._traits]
+        return self._has(lib.PGTABLE_USER)
 
     @cached_property
     def nx(self) -> np.ndarray:
         """Whether any level forbids execution (bool)."""
-        return _TRAITS["nx"][self._traits]
+        return self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_NX) != 0
 
     def __len__(self) -> int:
         return len(self.va)
 
     def __repr__(self) -> str:
         return f"<walk of {len(self)} entries from {self.root.pa:#x}, {self.root.levels} levels>"
+
+    def _has(self, right: int) -> np.ndarray:
+        """Tell which entries are present and allowed that."""
+        return self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT | right) == right
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
