@@ -12,11 +12,11 @@
 #include "parallel.h"
 
 #define KEYS PGTABLE_CENSUS_KEYS
-/* Keys are made of so many entries at a time, and stay in the first-level cache. */
+/* Bins are found of so many entries at a time, and stay in the first-level cache. */
 #define BLOCK ((size_t)1024)
 
 /* Bins that were never touched are never looked at: 1024 to a group, a page of memory. */
-#define GROUP_BITS 10
+#define GROUP_BITS PGTABLE_CENSUS_GROUP_BITS
 #define GROUPS (KEYS >> GROUP_BITS)
 
 /*
@@ -72,67 +72,82 @@ void pgtable_census_free(struct pgtable_census *census)
 	free_pages(census, sizeof(*census));
 }
 
-static inline void add_to_bin(struct pgtable_census *census, size_t key, uint32_t n)
+static inline void add_to_bin(struct pgtable_census *census, uint32_t bin, uint32_t n)
 {
-	uint32_t count = census->count[key];
+	uint32_t count = census->count[bin];
 
-	census->count[key] = count + n;
+	census->count[bin] = count + n;
 	if (!count)
-		census->touched[key >> GROUP_BITS] = 1;
+		census->touched[bin >> GROUP_BITS] = 1;
 }
 
-static inline int four_alike(const uint32_t *keys)
+static int all_alike(const uint32_t *bins, size_t n)
+{
+	uint32_t differs = 0;
+
+	for (size_t i = 0; i < n; i++)
+		differs |= bins[i] ^ bins[0];
+	return !differs;
+}
+
+static inline int four_alike(const uint32_t *bins)
 {
 	uint64_t first, second;
 
-	memcpy(&first, keys, sizeof(first));
-	memcpy(&second, keys + 2, sizeof(second));
-	return first == second && keys[0] == keys[1];
+	memcpy(&first, bins, sizeof(first));
+	memcpy(&second, bins + 2, sizeof(second));
+	return first == second && bins[0] == bins[1];
 }
 
 /*
  * Tables hold runs of one kind, and adding to one bin again and again waits for
- * its own store each time: four alike are added at once.
+ * its own store each time: a block of one kind and four alike are added at once.
  */
-static void add_keys(struct pgtable_census *census, const uint32_t *keys, size_t n)
+static void add_to_bins(struct pgtable_census *census, const uint32_t *bins, size_t n)
 {
 	size_t i = 0;
 
+	if (all_alike(bins, n)) {
+		add_to_bin(census, bins[0], (uint32_t)n);
+		return;
+	}
 	for (; n - i >= 4; i += 4) {
-		if (four_alike(keys + i)) {
-			add_to_bin(census, keys[i], 4);
+		if (four_alike(bins + i)) {
+			add_to_bin(census, bins[i], 4);
 			continue;
 		}
-		add_to_bin(census, keys[i], 1);
-		add_to_bin(census, keys[i + 1], 1);
-		add_to_bin(census, keys[i + 2], 1);
-		add_to_bin(census, keys[i + 3], 1);
+		add_to_bin(census, bins[i], 1);
+		add_to_bin(census, bins[i + 1], 1);
+		add_to_bin(census, bins[i + 2], 1);
+		add_to_bin(census, bins[i + 3], 1);
 	}
 	for (; i < n; i++)
-		add_to_bin(census, keys[i], 1);
+		add_to_bin(census, bins[i], 1);
 }
 
 static void add_entries(struct pgtable_census *census, const char *in, size_t n)
 {
-	uint32_t keys[BLOCK];
+	uint32_t bins[BLOCK];
 
 	while (n) {
 		size_t len = n < BLOCK ? n : BLOCK;
 		size_t next = n - len < BLOCK ? n - len : BLOCK;
 
-		census->ops->census_keys(in, keys, len);
+		census->ops->census_bins(in, bins, len);
 		in += len * sizeof(uint64_t);
 		n -= len;
-		/* memory would idle while the keys are counted */
+		/* memory would idle while they are counted */
 		for (size_t i = 0; i < next * sizeof(uint64_t); i += 64)
 			__builtin_prefetch(in + i);
-		add_keys(census, keys, len);
+		add_to_bins(census, bins, len);
 	}
 }
 
-static inline uint64_t count_of(const struct pgtable_census *census, size_t key)
+static uint64_t count_of(const struct pgtable_census *census, size_t key)
 {
-	return census->count[key] + (census->total ? census->total[key] : 0);
+	uint32_t bin = pgtable_census_bin((uint32_t)key);
+
+	return census->count[bin] + (census->total ? census->total[bin] : 0);
 }
 
 static int make_total(struct pgtable_census *census)
@@ -149,12 +164,12 @@ static void move_to_total(struct pgtable_census *into, struct pgtable_census *fr
 		if (!from->touched[group])
 			continue;
 		into->touched[group] = 1;
-		for (size_t key = group << GROUP_BITS; key < (group + 1) << GROUP_BITS; key++) {
-			uint32_t count = from->count[key];
+		for (size_t bin = group << GROUP_BITS; bin < (group + 1) << GROUP_BITS; bin++) {
+			uint32_t count = from->count[bin];
 
 			if (count) {
-				from->count[key] = 0;
-				into->total[key] += count;
+				from->count[bin] = 0;
+				into->total[bin] += count;
 			}
 		}
 	}

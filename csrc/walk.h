@@ -52,17 +52,25 @@ struct pgtable_loop {
 	uint64_t level;		/* of the entry */
 };
 
-/* One row an entry.  leaf, writable, user and nx hold 0 or 1. */
+/*
+ * What else there is to know of an entry, in one byte: its level times 32, and
+ * if it is present to hardware, what all levels down to it allow together; if
+ * it is not, PGTABLE_NOT_PRESENT and its kind.
+ */
+enum pgtable_trait {
+	PGTABLE_WRITABLE = 1,
+	PGTABLE_USER = 2,
+	PGTABLE_NX = 4,
+	PGTABLE_TABLE = 8,
+	PGTABLE_NOT_PRESENT = 16,
+	PGTABLE_LEVEL = 32
+};
+
+/* One row an entry. */
 struct pgtable_columns {
 	uint64_t *va;
 	uint64_t *entry;
-	uint64_t *pa;
-	uint8_t *level;
-	uint8_t *kind;
-	uint8_t *leaf;
-	uint8_t *writable;
-	uint8_t *user;
-	uint8_t *nx;
+	uint8_t *traits;
 	size_t capacity;
 };
 
@@ -71,33 +79,40 @@ struct pgtable_walk *pgtable_walk_new(const struct pgtable_segment *segments, si
 				      uint64_t root, unsigned levels, int nxe);
 void pgtable_walk_free(struct pgtable_walk *walk);
 
-/* Find and count every table.  Returns 0, or -1 without memory. */
-int pgtable_walk_discover(struct pgtable_walk *walk);
+/*
+ * Find every table, and count its entries (those of level 1 only if they will be
+ * listed: it means reading them).  Returns 0, or -1 without memory.
+ */
+int pgtable_walk_discover(struct pgtable_walk *walk, int list);
 const struct pgtable_table *pgtable_walk_tables(const struct pgtable_walk *walk, size_t *n);
 
-/*
- * How many rows there are at most: with every table expanded at its first address
- * only, and with shared tables expanded wherever they are reached (saturates).
- * Fewer only if there are loops.
- */
-void pgtable_walk_bounds(const struct pgtable_walk *walk, uint64_t *once, uint64_t *everywhere);
+/* What a visit of all tables comes to, at most: less only if there are loops.  Saturates. */
+struct pgtable_bounds {
+	uint64_t once;		/* rows, with every table expanded at its first address only */
+	uint64_t everywhere;	/* rows, with shared tables expanded wherever they are reached */
+	uint64_t tables;	/* tables visited for that */
+};
+
+struct pgtable_bounds pgtable_walk_bounds(const struct pgtable_walk *walk);
 
 /* Fill rows in address order, at most capacity.  Returns how many. */
 size_t pgtable_walk_fill(struct pgtable_walk *walk, const struct pgtable_columns *out, int once);
 
+/* The frame of each of n rows: un-inverted, 0 where the kind has none. */
+void pgtable_walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n);
+
 /*
  * Count the entries of every table instead: census[half * 5 + level - 1], half
- * 0 being the lower (user) one.  Entries that are 0 are counted as well.  At
- * most capacity non-zero entries are visited.  Returns how many were, or -1 without memory.
+ * 0 being the lower (user) one.  Entries that are 0 are counted as well.
+ * Returns 0, or -1 without memory.
  */
-int64_t pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census,
-			    size_t capacity, int once);
+int pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census, int once);
 
 /* Of the last fill or census: the first loops met, and how many there were in all. */
 const struct pgtable_loop *pgtable_walk_loops(const struct pgtable_walk *walk, size_t *kept,
 					      uint64_t *all);
 
-/* Whether the last fill or census stopped at its capacity, and at which address. */
+/* Whether the last fill stopped at its capacity, and at which address. */
 int pgtable_walk_stopped(const struct pgtable_walk *walk, uint64_t *va);
 
 #endif

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import io
+import os
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..census import Census, new_histogram
 from ..engines._native import ffi, lib
+from ..files import replacing
+from . import export
 from .segments import Segments
 
 
@@ -42,9 +47,9 @@ class Kind(IntEnum):
 #: How a kind is printed, by its number.
 KIND_NAMES = ("leaf", "table", "prot_none", "swap", "migration", "marker", "other")
 
-#: Entries that a walk may always return, however often tables are shared.
-ALWAYS_EXPANDED = 1 << 24
-#: Beyond that, how many times the entries of the tables themselves.
+#: Tables that may always be visited, counting shared ones wherever they are reached.
+ALWAYS_VISITED = 1 << 15
+#: Beyond that, how many times as many as there are.
 EXPANSION = 4
 #: Reports of one kind that are listed; the rest is counted.
 MAX_REPORTS = 1000
@@ -61,17 +66,9 @@ _TABLE = np.dtype(
         ("level", "<u4"),
     ]
 )
-_COLUMNS: dict[str, type] = {
-    "va": np.uint64,
-    "entry": np.uint64,
-    "pa": np.uint64,
-    "level": np.uint8,
-    "kind": np.uint8,
-    "leaf": np.bool_,
-    "writable": np.bool_,
-    "user": np.bool_,
-    "nx": np.bool_,
-}
+#: The columns that C fills; the others are made of them.
+_FILLED: dict[str, type] = {"va": np.uint64, "entry": np.uint64, "traits": np.uint8}
+COLUMNS = ("va", "entry", "pa", "level", "kind", "leaf", "writable", "user", "nx")
 
 
 class Root(NamedTuple):
@@ -146,29 +143,64 @@ class Walk:
     ``writable``, ``user``, ``nx``: what the levels down to this entry allow
     together (bool); an entry that is not present allows nothing.
 
+    ``va`` and ``entry`` are there at once, the others are made when first asked for.
+
     ``tables`` has the tables that were walked, ``reports`` what was odd (at most
     1000 of each kind; ``report_counts`` has all), ``notes`` what had to be assumed,
     ``root`` where it began.
     """
 
-    va: np.ndarray
-    entry: np.ndarray
-    pa: np.ndarray
-    level: np.ndarray
-    kind: np.ndarray
-    leaf: np.ndarray
-    writable: np.ndarray
-    user: np.ndarray
-    nx: np.ndarray
-
-    def __init__(self, root: Root, columns: dict[str, np.ndarray], tables: Tables):
+    def __init__(
+        self, root: Root, va: np.ndarray, entry: np.ndarray, traits: np.ndarray, tables: Tables
+    ):
         self.root = root
+        self.va = va
+        self.entry = entry
         self.tables = tables
         self.notes = list(root.assumed)
         self.reports: list[Report] = []
         self.report_counts: dict[str, int] = {}
-        for name, column in columns.items():
-            setattr(self, name, column)
+        self._traits = traits
+
+    @cached_property
+    def pa(self) -> np.ndarray:
+        """Frame of each entry (uint64)."""
+        pa = np.empty(len(self), np.uint64)
+        lib.pgtable_walk_frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
+        return pa
+
+    @cached_property
+    def level(self) -> np.ndarray:
+        """Level of each entry (uint8)."""
+        return self._traits // np.uint8(lib.PGTABLE_LEVEL)
+
+    @cached_property
+    def kind(self) -> np.ndarray:
+        """:class:`Kind` of each entry (uint8)."""
+        low = self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT - 1)
+        absent = self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT) != 0
+        # 0 or 1 while present, which LEAF and TABLE are
+        return np.where(absent, low, low // np.uint8(lib.PGTABLE_TABLE))
+
+    @cached_property
+    def leaf(self) -> np.ndarray:
+        """Whether each entry maps a page (bool)."""
+        return self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_TABLE) == 0
+
+    @cached_property
+    def writable(self) -> np.ndarray:
+        """Whether all levels allow writing (bool)."""
+        return self._has(lib.PGTABLE_WRITABLE)
+
+    @cached_property
+    def user(self) -> np.ndarray:
+        """Whether all levels allow user mode (bool)."""
+        return self._has(lib.PGTABLE_USER)
+
+    @cached_property
+    def nx(self) -> np.ndarray:
+        """Whether any level forbids execution (bool)."""
+        return self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_NX) != 0
 
     def __len__(self) -> int:
         return len(self.va)
@@ -176,10 +208,14 @@ class Walk:
     def __repr__(self) -> str:
         return f"<walk of {len(self)} entries from {self.root.pa:#x}, {self.root.levels} levels>"
 
+    def _has(self, right: int) -> np.ndarray:
+        """Tell which entries are present and allowed that."""
+        return self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT | right) == right
+
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """All columns by name."""
-        return {name: getattr(self, name) for name in _COLUMNS}
+        return {name: getattr(self, name) for name in COLUMNS}
 
     @property
     def nbytes(self) -> int:
@@ -196,6 +232,29 @@ class Walk:
         """Bits 9 to 58 un-inverted: the place in the swap file, or the marker (uint64)."""
         return ~self.entry >> np.uint64(9) & np.uint64((1 << 50) - 1)
 
+    def to_info_tlb(self) -> str:
+        """Return the present leaves as QEMU's ``info tlb`` prints them, a line each.
+
+        QEMU shows the flags of the leaf alone (bit 7 only of large pages), not
+        what the levels above make of them; X means that NX is set.
+        """
+        text = io.BytesIO()
+        export.write_info_tlb(self, text)
+        return text.getvalue().decode("ascii")
+
+    def write_info_tlb(self, path: str | os.PathLike[str]) -> None:
+        """Write what :meth:`to_info_tlb` returns to a file, replaced only when complete."""
+        with replacing(path) as file:
+            export.write_info_tlb(self, file)
+
+    def save_npy(self, path: str | os.PathLike[str]) -> None:
+        """Write all columns as one ``.npy`` of records, which ``numpy.load`` can also map."""
+        export.write_npy(self, path)
+
+    def save_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write all columns as Parquet; ValueError without the extra "parquet"."""
+        export.write_parquet(self, path)
+
     def _report(self, reports: list[Report], total: int | None = None) -> None:
         if reports:
             kind = reports[0].kind
@@ -206,7 +265,7 @@ class Walk:
 class _Native:
     """One walk in C."""
 
-    def __init__(self, segments: Segments, root: Root):
+    def __init__(self, segments: Segments, root: Root, listing: bool):
         self.segments = segments  # keeps the memory alive
         walk = lib.pgtable_walk_new(
             segments.pointer, len(segments.table), root.pa, root.levels, root.nxe
@@ -214,25 +273,24 @@ class _Native:
         if not walk:
             raise MemoryError("no memory for a walk")
         self.walk = ffi.gc(walk, lib.pgtable_walk_free)
-        if lib.pgtable_walk_discover(self.walk):
+        if lib.pgtable_walk_discover(self.walk, listing):
             raise MemoryError("no memory for the list of tables; the image may be damaged")
 
-    def plan(self, limit: int | None) -> tuple[int, bool, int]:
-        """Return (rows at most, shared tables once only, rows with all of them everywhere)."""
-        once = ffi.new("uint64_t *")
-        everywhere = ffi.new("uint64_t *")
-        lib.pgtable_walk_bounds(self.walk, once, everywhere)
-        allowed = limit
-        if allowed is None:
-            allowed = max(ALWAYS_EXPANDED, EXPANSION * once[0])
-        if everywhere[0] <= allowed:
-            return everywhere[0], False, everywhere[0]
-        return min(once[0], allowed), everywhere[0] > once[0], everywhere[0]
+        self.bounds = lib.pgtable_walk_bounds(self.walk)
+
+    @property
+    def excessive(self) -> bool:
+        """Whether shared tables make this so large that they are expanded once only."""
+        _, known = self._listed_tables()
+        return self.bounds.tables > max(ALWAYS_VISITED, EXPANSION * known)
+
+    def _listed_tables(self) -> tuple[Any, int]:
+        n = ffi.new("size_t *")
+        return lib.pgtable_walk_tables(self.walk, n), n[0]
 
     def tables(self) -> Tables:
-        n = ffi.new("size_t *")
-        start = lib.pgtable_walk_tables(self.walk, n)
-        rows = np.frombuffer(ffi.buffer(start, n[0] * _TABLE.itemsize), _TABLE)
+        start, n = self._listed_tables()
+        rows = np.frombuffer(ffi.buffer(start, n * _TABLE.itemsize), _TABLE)
         rows = rows[rows["reached"] > 0]
         return Tables(
             rows["pa"].copy(),
@@ -258,17 +316,19 @@ class _Native:
 
 
 def _pointer(column: np.ndarray) -> Any:
-    return ffi.cast("void *", column.ctypes.data)
+    return ffi.from_buffer("uint8_t[]" if column.itemsize == 1 else "uint64_t[]", column)
 
 
 def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
     """Walk the tables in these segments; see ``Image.walk``."""
-    native = _Native(segments, root)
-    rows, once, everywhere = native.plan(limit)
+    native = _Native(segments, root, listing=True)
+    bounds = native.bounds
+    once = native.excessive if limit is None else bounds.everywhere > limit
+    rows = bounds.once if once else bounds.everywhere
+    if limit is not None:
+        rows = min(rows, limit)
     try:
-        columns: dict[str, np.ndarray] = {
-            name: np.empty(rows, dtype) for name, dtype in _COLUMNS.items()
-        }
+        columns = {name: np.empty(rows, dtype) for name, dtype in _FILLED.items()}
     except (MemoryError, ValueError):
         raise MemoryError(
             f"{rows} entries do not fit in memory; walk with a limit, or count with census()"
@@ -281,12 +341,12 @@ def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
     if filled < rows:  # loops were cut off; shrinking returns the rest
         for column in columns.values():
             column.resize(filled, refcheck=False)
-    walk = Walk(root, columns, native.tables())
-    _report_all(walk, native, once, everywhere)
+    walk = Walk(root, **columns, tables=native.tables())
+    _report_all(walk, native, bounds.everywhere if once and bounds.everywhere > bounds.once else 0)
     return walk
 
 
-def _report_all(walk: Walk, native: _Native, once: bool, everywhere: int) -> None:
+def _report_all(walk: Walk, native: _Native, everywhere: int) -> None:
     tables = walk.tables
     outside = np.flatnonzero(~tables.inside)
     listed = [
@@ -296,7 +356,7 @@ def _report_all(walk: Walk, native: _Native, once: bool, everywhere: int) -> Non
     walk._report(listed, len(outside))
     _report_shared(walk)
     walk._report(*native.loops())
-    if once:
+    if everywhere:
         walk._report([Report("once", 0, walk.root.pa, walk.root.levels, everywhere)])
     stopped = native.stopped()
     if stopped is not None:
@@ -323,12 +383,11 @@ def _report_shared(walk: Walk) -> None:
     walk._report(listed, len(shared))
 
 
-def run_census(segments: Segments, root: Root, limit: int | None) -> dict[tuple[str, int], Census]:
+def run_census(segments: Segments, root: Root) -> dict[tuple[str, int], Census]:
     """Count the entries of the tables in these segments; see ``Image.census``."""
-    native = _Native(segments, root)
-    rows, once, _ = native.plan(limit)
+    native = _Native(segments, root, listing=False)
     histograms = [new_histogram() for _ in range(10)]
-    if lib.pgtable_walk_census(native.walk, histograms, rows, once) < 0:
+    if lib.pgtable_walk_census(native.walk, histograms, native.excessive):
         raise MemoryError("no memory for the histograms of a census")
     found = {}
     for i, histogram in enumerate(histograms):

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Walking page tables: against plain Python, drgn, and only reading the same tables.
+
+``python -m bench.walk [OUT.json] [--entries MI] [--smoke]``.  Everybody walks the same
+image in one run, results are compared before anything is printed, and times are
+processor time of one core (user and system), the best of some rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pgtable
+from pgtable.images import Image, Kind, Walk
+from pgtable.images.synthetic import synthesize, write
+
+DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
+FULL = {"clean": 1.0, "dirty": 2.0, "cow": 1.0}
+MIXED = {**FULL, "hole": 1.0, "swap": 0.5, "prot_none": 0.5}
+PAGE = 4096
+FRAME = 0x000F_FFFF_FFFF_F000
+COLUMNS_AT_ONCE = 17  # bytes an entry: va, entry, and what the others are made of
+
+
+def best(run: Callable[[], Any], rounds: int) -> float:
+    """Return the shortest processor time of some rounds, in seconds."""
+    times = []
+    for _ in range(rounds):
+        began = time.process_time()
+        run()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+Row = tuple[int, int, int, int, int, bool, bool, bool, bool]
+
+
+def plain_walk(read: Callable[[int], bytes], root: int, levels: int) -> list[Row]:
+    """Walk as one would write it down: a row of all columns for every non-zero entry."""
+    rows: list[Row] = []
+    unpack = struct.Struct("<512Q").unpack
+
+    def visit(pa: int, level: int, base: int, above: tuple[bool, bool, bool]) -> None:
+        shift = 12 + 9 * (level - 1)
+        for i, entry in enumerate(unpack(read(pa))):
+            if not entry:
+                continue
+            va = base | i << shift
+            if level == levels and i >= 256:
+                va |= (1 << 64) - (1 << shift + 9)
+            if not entry & 1:
+                kind, frame = absent(va, entry, level)
+                rows.append((va, entry, frame, level, kind, False, False, False, True))
+                continue
+            leaf = level == 1 or (level <= 3 and bool(entry & 0x80))
+            frame = entry & (FRAME & -(1 << shift) if leaf else FRAME)
+            rights = (
+                above[0] and bool(entry & 2),
+                above[1] and bool(entry & 4),
+                above[2] or bool(entry >> 63),
+            )
+            rows.append((va, entry, frame, level, 0 if leaf else 1, leaf, *rights))
+            if not leaf:
+                visit(frame, level - 1, va, rights)
+
+    visit(root, levels, 0, (True, True, False))
+    return rows
+
+
+def absent(va: int, entry: int, level: int) -> tuple[int, int]:
+    """Return kind and frame of an entry that is not present."""
+    mask = FRAME & -(1 << 12 + 9 * (level - 1)) if entry & 0x80 and level > 1 else FRAME
+    inverted = ~entry & mask
+    if level <= 3 and entry & 0x100:
+        return Kind.PROT_NONE, inverted
+    kind = entry >> 59
+    if level > 3 or va >> 63 or entry & 0xF0 or (level > 1 and kind < 22):
+        return Kind.OTHER, inverted
+    offset = ~entry >> 9 & (1 << 50) - 1
+    if kind < 22:
+        return Kind.SWAP, 0
+    if kind >= 30 and 0 < offset < 8:
+        return Kind.MARKER, 0
+    return Kind.MIGRATION, (offset & (1 << 40) - 1) << 12
+
+
+def assert_same(rows: list[Row], walk: Walk) -> None:
+    """Raise AssertionError unless both walks found the same in every column."""
+    for theirs, column in zip(zip(*rows, strict=True), walk.columns.values(), strict=True):
+        assert list(theirs) == column.tolist()
+
+
+def only_read(image: Image, walk: Walk) -> Callable[[], None]:
+    """Return what reads every table page that the walk read, in its order, and no more."""
+    memory = image.segments.memory.view(np.uint64)  # type: ignore[attr-defined]
+    start = int(image.segments.table["pa"][0])  # type: ignore[attr-defined]
+    pages = np.sort(walk.tables.pa - np.uint64(start)) // np.uint64(PAGE)
+    first, count = int(pages[0]), len(pages)
+    assert np.array_equal(pages, np.arange(first, first + count, dtype=np.uint64))
+    words = memory[first * 512 : (first + count) * 512]
+    return lambda: np.bitwise_xor.reduce(words)
+
+
+def peak_resident(run: Callable[[], Any]) -> int:
+    """Return how many bytes of anonymous memory a call adds at most, in a child process."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        run()
+        before = _status("RssAnon")
+        # what is mapped of the image stays the same: only anonymous memory grows the peak
+        Path("/proc/self/clear_refs").write_text("5")
+        mapped = _status("VmRSS") - before
+        result = run()
+        os.write(writer, str(_status("VmHWM") - mapped - before).encode())
+        del result
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as pipe:
+        return int(pipe.read() or 0)
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def measure_image(path: Path, mix: dict[str, float], entries: int, rounds: int) -> dict[str, Any]:
+    """Time one synthetic image."""
+    machine = synthesize(entries, mix=mix, expected=False)
+    root = machine.root
+    write(machine, path)
+    del machine
+    with pgtable.open_image(path) as image:
+        walk = image.walk(root, 4)
+        counted = sum(census.total for census in image.census(root, 4).values())
+        assert counted == len(walk)
+        found, size = len(walk), len(walk) * COLUMNS_AT_ONCE
+        reading = best(only_read(image, walk), rounds)
+        del walk
+        walking = best(lambda: image.walk(root, 4), rounds)
+        everything = best(lambda: image.walk(root, 4).columns, rounds)
+        census = best(lambda: image.census(root, 4), rounds)
+        peak = peak_resident(lambda: image.walk(root, 4))
+    return {
+        "entries": found,
+        "entries_per_second": found / walking,
+        "entries_per_second_all_columns": found / everything,
+        "census_entries_per_second": found / census,
+        "census_over_reading": census / reading,
+        "peak_over_result": peak / size,
+    }
+
+
+def measure_opening(path: Path) -> dict[str, Any]:
+    """Time opening 8 TiB (sparse) and walking a small address space in it."""
+    machine = synthesize(4096, seed=1)
+    write(machine, path)
+    os.truncate(path, 1 << 43)
+
+    def run() -> None:
+        with pgtable.open_image(path) as image:
+            assert len(image.walk(machine.root, 4)) == len(machine.expected["va"])  # type: ignore[index]
+
+    run()
+    began = time.perf_counter()
+    run()
+    return {"open_and_walk_8_TiB_ms": (time.perf_counter() - began) * 1e3}
+
+
+def measure_others(directory: Path, entries: int, rounds: int) -> dict[str, Any]:
+    """Time plain Python and drgn on a dump of a real machine and on a larger image."""
+    results: dict[str, Any] = {}
+    core = directory / "core"
+    core.write_bytes(lzma.decompress((DATA / "k61-256.vmcore.xz").read_bytes()))
+    large = directory / "large"
+    machine = synthesize(entries, mix=FULL, expected=False)
+    write(machine, large)
+    for name, path, root in (("k61-256", core, None), ("synthetic", large, machine.root)):
+        with pgtable.open_image(path) as image:
+            walk = image.walk(root, 4)
+            top = walk.root.pa
+            ours = best(lambda image=image, root=root: image.walk(root, 4).columns, rounds)
+            memory = path.read_bytes()
+            segments = [
+                (int(pa), int(pa) + int(size), int(data) - image.segments.memory.ctypes.data)  # type: ignore[attr-defined]
+                for data, pa, size in image.segments.table.tolist()  # type: ignore[attr-defined]
+            ]
+
+        def read(pa: int, memory: bytes = memory, segments: list = segments) -> bytes:
+            for start, end, offset in segments:
+                if start <= pa < end:
+                    return memory[offset + pa - start : offset + pa - start + PAGE]
+            raise ValueError(hex(pa))
+
+        assert_same(plain_walk(read, top, 4), walk)
+        theirs = best(lambda read=read, top=top: plain_walk(read, top, 4), 2)
+        results[name] = {"entries": len(walk), "plain_python": theirs / ours}
+        if name == "k61-256":
+            results[name]["drgn"] = _drgn(core, top, walk, ours)
+    return results
+
+
+def _drgn(core: Path, root: int, walk: Walk, ours: float) -> float | None:
+    try:
+        import drgn  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    program = drgn.Program()
+    program.set_core_dump(core)
+
+    def read(pa: int) -> bytes:
+        return program.read(pa, PAGE, True)
+
+    assert_same(plain_walk(read, root, 4), walk)
+    return best(lambda: plain_walk(read, root, 4), 2) / ours
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.walk", description=__doc__)
+    parser.add_argument("output", nargs="?", type=Path, help="JSON file for the results")
+    parser.add_argument("--entries", type=int, default=64, help="Mi entries (default: 64)")
+    parser.add_argument("--smoke", action="store_true", help="small and quick")
+    args = parser.parse_args(argv)
+    entries, rounds = (1 << 18, 2) if args.smoke else (args.entries << 20, 7)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        results = {
+            "full tables": measure_image(directory / "image", FULL, entries, rounds),
+            "mixed tables": measure_image(directory / "image", MIXED, entries, rounds),
+            "opening": measure_opening(directory / "image"),
+            "times faster": measure_others(directory, 1 << 16 if args.smoke else 1 << 20, rounds),
+        }
+    text = json.dumps(results, indent=1) + "\n"
+    print(text, end="")
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
