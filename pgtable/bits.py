@@ -113,7 +113,8 @@ NUMA = "protnone"
 INVALID = "invalid"
 SWAP = "swap"
 
-_KINDS = {
+#: Every kind, with what it means.
+KINDS = {
     NONE: "empty",
     TABLE: "points to a table",
     LEAF: "maps a page",
@@ -276,7 +277,7 @@ def classify(
     shstk, config = _switches(rules, shstk, config)
     what = kind(entry, level)
     if what != LEAF:
-        return StateClass("", f"{_KINDS[what]}: the states are those of present leaf entries")
+        return StateClass("", f"{KINDS[what]}: the states are those of present leaf entries")
     code = state_code(entry, rules, config)
     if code == 0b001:
         return _saved(shstk)
@@ -391,7 +392,7 @@ def decode(
         level=level,
         rules=rules,
         kind=what,
-        kind_text=_KINDS[what],
+        kind_text=KINDS[what],
         bits=tuple(named_bits(entry, level, rules, config)),
         state=None if what in (SWAP, NONE) else state(entry, rules, config),
         state_class=classify(entry, level, rules, shstk, config),

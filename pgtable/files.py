@@ -50,7 +50,7 @@ class EntryFile:
 
         Raises ValueError where the file ends within an entry.
         """
-        view = memoryview(buffer).cast("B")
+        view = buffer.data.cast("B")
         filled = 0
         while filled < len(view):
             got = self.file.readinto(view[filled:])  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def open_entries(path: str | os.PathLike[str]) -> Iterator[EntryFile]:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             size = os.fstat(file.fileno()).st_size
         if _peek(file, size, len(_XZ_MAGIC)) == _XZ_MAGIC:
-            file = stack.enter_context(_Decompressed(path, file))
+            file = stack.enter_context(_Decompressed(path, file))  # type: ignore[assignment]
             size = None
         source = EntryFile(path, file)
         if _peek(file, size, len(_NPY_MAGIC)) == _NPY_MAGIC:
@@ -109,11 +109,11 @@ class _Decompressed(io.RawIOBase):
 
     def __init__(self, path: Path, file: BinaryIO):
         self._path = path
-        self._stream = lzma.open(file)
+        self._stream = lzma.open(file)  # noqa: SIM115 - closed with the file
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         try:
-            return self._stream.readinto(buffer)  # type: ignore[attr-defined]
+            return self._stream.readinto(buffer)
         except (lzma.LZMAError, EOFError) as error:
             raise ValueError(f"{self._path}: damaged xz file ({error})") from None
 
@@ -179,7 +179,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(21, "is a directory; name a file", str(path))
         with target.open("wb", buffering=0) as file:
-            yield file
+            try:
+                yield file
+            except OSError as error:
+                error.filename = error.filename or str(path)
+                raise
         return
     if mode is not None and not os.access(target, os.W_OK):
         raise PermissionError(13, "is write-protected", str(path))
@@ -191,9 +195,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(handle)
         os.replace(name, target)
         _sync_directory(target.parent)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk: the write knew no name
         raise
 
 
@@ -260,6 +266,6 @@ def transform(
 
 
 def _write_all(sink: BinaryIO, chunk: np.ndarray) -> None:
-    view = memoryview(chunk).cast("B")
+    view = chunk.data.cast("B")
     while view:
         view = view[sink.write(view) :]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What judges engines: against each other, against laws, against the kernel's own assertions."""
+"""What must hold of an engine, and where two engines differ."""

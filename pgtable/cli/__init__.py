@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from types import ModuleType
 
 #: Commands, in the order that help shows them; each is a module beside this one.
-COMMANDS = ("decode", "apply", "census", "check")
+COMMANDS = ("decode", "apply", "census")
 
 #: What bad input raises; anything else is a bug and shows its traceback.
-USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, OverflowError, MemoryError)
+USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, MemoryError)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ import numpy as np
 from .. import bits
 from ..census import Census, Counter
 from ..engines.interface import Engine
+from ..engines.switches import Switches, resolve
 from ..files import open_entries
 from .common import add_engine_options, engine_of, print_json, print_table, progress
 
@@ -51,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
             for chunk in source.chunks():
                 counter.add(chunk, threads=args.threads)
                 bar.update(chunk.nbytes)
-    report = summary(counter.census(), engine, args.level, args.rules)
+    report = summary(
+        counter.census(), engine, args.level, resolve(args.rules, args.shstk, args.config)
+    )
     if args.json:
         print_json({"input": args.input, **report})
     else:
@@ -59,20 +62,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def summary(census: Census, engine: Engine, level: str, rules: str) -> dict[str, Any]:
+def summary(census: Census, engine: Engine, level: str, switches: Switches) -> dict[str, Any]:
     """Return every count of a census of entries of one level."""
+    rules, shstk, config = switches
     kinds = np.array([bits.kind(int(entry), level) for entry in census.entries], dtype=object)
     leaves = census.where(kinds == bits.LEAF)
-    states = bits.state_code(leaves.entries, rules)
+    states = bits.state_code(leaves.entries, rules, config)
     flags: dict[str, int] = {}
     for entry, count in zip(leaves.entries.tolist(), leaves.counts.tolist(), strict=True):
-        for bit in bits.named_bits(entry, level, rules):
+        for bit in bits.named_bits(entry, level, rules, config):
             if bit.number not in _STAND_INS:
-                flags[f"{bit.number:2} {bit.name}"] = flags.get(f"{bit.number:2} {bit.name}", 0) + count
+                name = f"{bit.number:2} {bit.name}"
+                flags[name] = flags.get(name, 0) + count
     return {
         "engine": engine.name,
         "level": level,
         "rules": rules,
+        "shstk": shstk,
+        "config": config,
         "entries": census.total,
         "kinds": {kind: int(census.counts[kinds == kind].sum()) for kind in bits.KINDS},
         "states": {
@@ -91,18 +98,29 @@ def summary(census: Census, engine: Engine, level: str, rules: str) -> dict[str,
 _STAND_INS = (30, 52)
 
 
+def _lettered(report: dict[str, Any]) -> dict[str, int]:
+    """Return the states with the letters of what they may be."""
+    counts = {}
+    for code, (name, count) in enumerate(report["states"].items()):
+        leaf = bits.PRESENT | bits.PSE | (code >> 2) << 1 | (code >> 1 & 1) << 6 | (code & 1) << 58
+        letters = bits.classify(
+            leaf, report["level"], report["rules"], report["shstk"], report["config"]
+        ).letters
+        counts[" or ".join([name, *letters]).replace(" or ", " ", 1)] = count
+    return counts
+
+
 def _print(name: str, report: dict[str, Any]) -> None:
     total = report["entries"]
     print(f"{name}: {total:,} {report['level']} entries, {report['engine']}\n")
     rows: list[list[Any]] = []
     for title, counts, of in (
         ("kind", report["kinds"], total),
-        ("state of leaves", report["states"], report["kinds"][bits.LEAF]),
+        ("state of leaves", _lettered(report), report["kinds"][bits.LEAF]),
         ("flag of leaves", report["flags"], report["kinds"][bits.LEAF]),
         ("test", report["tests"], total),
     ):
         shown = {key: count for key, count in counts.items() if count}
-        for key, count in shown.items():
-            rows.append([title, key, count, f"{count / of:7.2%}"])
-            title = ""
+        for number, (key, count) in enumerate(shown.items()):
+            rows.append(["" if number else title, key, count, f"{count / of:7.2%}"])
     print_table(rows, ["", "", "entries", "share"])

@@ -41,6 +41,7 @@ class HelperInfo(NamedTuple):
 
     @property
     def kind(self) -> str:
+        """ "test" if it gives a bool, else "map"."""
         return "test" if self.gives == "test" else "map"
 
 

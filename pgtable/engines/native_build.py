@@ -19,6 +19,8 @@ def _combinations() -> tuple:
     # by path: importing the package would need the module that is to be built
     path = Path(__file__).with_name("switches.py")
     spec = importlib.util.spec_from_file_location("pgtable_switches", path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.COMBINATIONS
@@ -107,7 +109,8 @@ def _instances_table() -> str:
     ]
     externs = "".join(f"extern const struct pgtable_instance {symbol};\n" for symbol in symbols)
     entries = "".join(f"\t&{symbol},\n" for symbol in symbols)
-    return f"{externs}const struct pgtable_instance *const pgtable_instances[] = {{\n{entries}\tNULL\n}};\n"
+    table = "const struct pgtable_instance *const pgtable_instances[]"
+    return f"{externs}{table} = {{\n{entries}\tNULL\n}};\n"
 
 
 def _declarations(header: str) -> str:
