@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compare two walks of one machine: what changed, how, and which helpers do that.
+
+Entries are aligned by address and level.  A *transition* is what happened to a
+group of entries: flags before, flags after, and whether the frame is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import bits
+from ..engines.interface import Engine
+from ..engines.native import native
+from .audit.recognise import Recognised, recognise
+from .explain import explain
+from .regions import SIZES, Runs, in_kernel_half, runs
+
+LEVEL_NAMES = ("", "pte", "pmd", "pud", "p4d", "pgd")
+
+#: What an entry is, for a comparison.
+KINDS = (bits.LEAF, bits.TABLE, bits.NUMA, bits.INVALID, bits.SWAP)
+_LEAF, _TABLE, _NUMA, _INVALID, _SWAP = range(len(KINDS))
+
+#: Low bits of a swap entry: flags; above them its offset and type.
+_SWAP_FLAGS = 0x1FF
+
+#: Stands for every frame when helpers are tried; aligned to 1 GiB.
+_SOME_FRAME = 0x0000_5A5A_4000_0000
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One way in which entries changed."""
+
+    level: int
+    kernel: bool  #: in the kernel half
+    kind_before: str
+    kind_after: str
+    before: int  #: an entry like those before, its frame 0
+    after: int
+    same_frame: bool  #: the frame (of a swap entry: offset and type) did not change
+    entries: int
+    pages: int  #: 4 KiB pages they cover
+    example: int  #: the lowest address
+    explanations: Sequence[str] = ()  #: chains of helpers; empty: none found
+
+
+@dataclass(frozen=True)
+class OneSided:
+    """Entries of one kind that only one of the walks has."""
+
+    level: int
+    kernel: bool
+    kind: str
+    entries: int
+    pages: int
+    ranges: Runs
+
+
+@dataclass(frozen=True)
+class Dirtied:
+    """Leaves of the second walk that say "written" where the first did not.
+
+    Counts are of entries; one may count under several.
+    """
+
+    soft_dirty: int  #: SOFT_DIRTY was set
+    dirty: int  #: was clean (neither Dirty nor Cow), Dirty was set
+    cow: int  #: was clean, Cow (SavedDirty) was set
+    appeared: int  #: a new leaf, or another frame, that is dirty in any of the three
+    entries: int  #: any of these
+    pages: int  #: 4 KiB pages of any of these
+    ranges: Runs
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Everything that differs between two walks."""
+
+    recognised: Recognised
+    engine: str  #: which engine explained
+    same: int  #: entries that did not change
+    changed: int
+    transitions: Sequence[Transition]  #: most entries first
+    ranges: Runs  #: runs of neighbours with the same transition, in address order
+    ranges_transition: np.ndarray  #: index into ``transitions`` for each of them
+    appeared: Sequence[OneSided]
+    vanished: Sequence[OneSided]
+    dirtied: Dirtied
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is any difference."""
+        return bool(self.changed or self.appeared or self.vanished)
+
+
+def diff(
+    before: Any,
+    after: Any,
+    *,
+    rules: str | None = None,
+    engine: Engine | None = None,
+    longest: int = 2,
+) -> Diff:
+    """Compare two walks.
+
+    rules: the rule set of the kernel; None: recognised from the second walk.
+    engine: who explains; None: the native engine of the rules (where nothing
+        tells them: of the default rules, cow).
+    longest: how many helpers an explanation may have in a row.
+    """
+    recognised = recognise(after, rules)
+    if engine is None:
+        engine = native(recognised.rules or "cow")
+    in_before, in_after, only_before, only_after = _align(before, after)
+    differs = before.entry[in_before] != after.entry[in_after]
+    in_before, in_after = in_before[differs], in_after[differs]
+    old, new = _Side.of(before, in_before), _Side.of(after, in_after)
+    transitions, index = _transitions(old, new)
+    explained = _explained(transitions, engine, longest)
+    order = np.argsort([-transition.entries for transition in explained], kind="stable")
+    rank = np.empty(len(order), np.intp)
+    rank[order] = np.arange(len(order))
+    ranges, ranges_transition = _ranges(new, rank[index])
+    cow = bits.cow_bit(recognised.rules or "cow")
+    return Diff(
+        recognised=recognised,
+        engine=engine.name,
+        same=len(differs) - len(in_after),
+        changed=len(in_after),
+        transitions=[explained[i] for i in order],
+        ranges=ranges,
+        ranges_transition=ranges_transition,
+        appeared=_one_sided(_Side.of(after, only_after)),
+        vanished=_one_sided(_Side.of(before, only_before)),
+        dirtied=_dirtied(old, new, _Side.of(after, only_after), cow),
+    )
+
+
+# ---- which entry is which
+
+
+def _align(before: Any, after: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pair entries of the same address and level.
+
+    Returns the rows of pairs, first walk and second, and the rows only in each.
+    """
+    old_order, old_key = _keys(before)
+    new_order, new_key = _keys(after)
+    place = np.searchsorted(old_key, new_key)
+    found = np.zeros(len(new_key), bool)
+    inside = place < len(old_key)
+    found[inside] = old_key[place[inside]] == new_key[inside]
+    only_old = np.ones(len(old_key), bool)
+    only_old[place[found]] = False
+    return (
+        old_order[place[found]],
+        new_order[found],
+        np.sort(old_order[only_old]),
+        np.sort(new_order[~found]),
+    )
+
+
+def _keys(walk: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return one number an entry that orders by address, tables first, and that order."""
+    # addresses of entries are multiples of 4096: the low bits are free
+    key = walk.va | (np.uint64(7) - walk.level.astype(np.uint64))
+    if np.all(key[:-1] < key[1:]):
+        return np.arange(len(key)), key
+    order = np.argsort(key, kind="stable")
+    return order, key[order]
+
+
+# ---- what an entry says, apart from its frame
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Rows of one walk, taken apart."""
+
+    va: np.ndarray
+    level: np.ndarray
+    kind: np.ndarray  #: index into KINDS
+    flags: np.ndarray  #: without the frame
+    frame: np.ndarray  #: what is comparable of the rest
+
+    @classmethod
+    def of(cls, walk: Any, index: np.ndarray) -> _Side:
+        entry, level = walk.entry[index], walk.level[index]
+        kind = _kinds(entry, level, walk.leaf[index])
+        mask = _frame_masks(entry, level, kind)
+        pointer = kind != _SWAP
+        inverted = pointer & ~_has(entry, bits.PRESENT)
+        frame = np.where(inverted, ~entry, entry) & mask
+        return cls(walk.va[index], level, kind, entry & ~mask, frame)
+
+    @property
+    def size(self) -> np.ndarray:
+        return SIZES[self.level]
+
+    @property
+    def kernel(self) -> np.ndarray:
+        return in_kernel_half(self.va)
+
+    @property
+    def leaf(self) -> np.ndarray:
+        return self.kind == _LEAF
+
+
+def _has(entry: np.ndarray, mask: int) -> np.ndarray:
+    return (entry & np.uint64(mask)) != 0
+
+
+def _kinds(entry: np.ndarray, level: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    present = _has(entry, bits.PRESENT)
+    invalid = (level == 2) & _has(entry, bits.PSE)
+    absent = np.where(_has(entry, bits.PROTNONE), _NUMA, np.where(invalid, _INVALID, _SWAP))
+    return np.where(present, np.where(leaf, _LEAF, _TABLE), absent).astype(np.uint8)
+
+
+def _frame_masks(entry: np.ndarray, level: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    mask = np.full(len(entry), bits.SMALL_FRAME, np.uint64)
+    large = (kind != _TABLE) & _has(entry, bits.PSE)
+    for number, name in ((2, "pmd"), (3, "pud")):
+        mask[large & (level == number)] = bits.LEAF_FRAME[name]
+    mask[kind == _SWAP] = bits.ALL & ~_SWAP_FLAGS
+    return mask
+
+
+# ---- transitions
+
+
+def _transitions(old: _Side, new: _Side) -> tuple[list[Transition], np.ndarray]:
+    """Group pairs that changed alike; also return the group of each."""
+    same_frame = (old.frame == new.frame) & ((old.kind == _SWAP) == (new.kind == _SWAP))
+    group, first = _groups(
+        old.flags, new.flags, old.kind, new.kind, new.level, new.kernel, same_frame
+    )
+    entries = np.bincount(group, minlength=len(first))
+    pages = np.zeros(len(first), np.uint64)
+    np.add.at(pages, group, new.size >> np.uint64(12))
+    return [
+        Transition(
+            level=int(new.level[row]),
+            kernel=bool(new.kernel[row]),
+            kind_before=KINDS[old.kind[row]],
+            kind_after=KINDS[new.kind[row]],
+            before=int(old.flags[row]),
+            after=int(new.flags[row]),
+            same_frame=bool(same_frame[row]),
+            entries=int(entries[number]),
+            pages=int(pages[number]),
+            example=int(new.va[row]),
+        )
+        for number, row in enumerate(first)
+    ], group
+
+
+def _groups(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the distinct rows of some columns; return each row's number and first rows."""
+    code = np.zeros(len(columns[0]), np.intp)
+    for column in columns:
+        values, number = np.unique(column, return_inverse=True)
+        # numbers stay small: renumbered after each column
+        _, code = np.unique(code * len(values) + number, return_inverse=True)
+    _, first = np.unique(code, return_index=True)
+    return code, first
+
+
+def _explained(transitions: Sequence[Transition], engine: Engine, longest: int) -> list[Transition]:
+    """Add to each transition the helpers that do the same."""
+    result = list(transitions)
+    for level in (1, 2, 3):
+        rows = [i for i, found in enumerate(transitions) if found.level == level and _same(found)]
+        before = np.array([_with_frame(transitions[i].before, level) for i in rows], np.uint64)
+        after = np.array([_with_frame(transitions[i].after, level) for i in rows], np.uint64)
+        chains = explain(engine, LEVEL_NAMES[level], before, after, longest)
+        for i, explanations in zip(rows, chains, strict=True):
+            result[i] = replace(transitions[i], explanations=explanations)
+    return result
+
+
+def _same(transition: Transition) -> bool:
+    """Tell whether helpers could have done it: they give no frame and make no table."""
+    kinds = (transition.kind_before, transition.kind_after)
+    return transition.same_frame and (bits.TABLE not in kinds or kinds[0] == kinds[1])
+
+
+def _with_frame(flags: int, level: int) -> int:
+    """Return a whole entry with some frame, inverted where the kernel inverts it."""
+    name = LEVEL_NAMES[level]
+    if bits.kind(flags, name) == bits.SWAP:
+        return flags
+    mask = bits.frame_mask(flags, name)
+    frame = _SOME_FRAME if flags & bits.PRESENT else ~_SOME_FRAME
+    return flags | frame & mask
+
+
+def _ranges(side: _Side, transition: np.ndarray) -> tuple[Runs, np.ndarray]:
+    """Join neighbours that changed alike; in address order."""
+    order = np.argsort(transition, kind="stable")
+    found = runs(side.va[order], side.size[order], transition[order])
+    of = transition[order][found.first]
+    by_address = np.argsort(found.start, kind="stable")
+    return Runs(*(column[by_address] for column in found)), of[by_address]
+
+
+# ---- what only one walk has; what was written
+
+
+def _one_sided(side: _Side) -> list[OneSided]:
+    group, first = _groups(side.level, side.kernel, side.kind)
+    result = []
+    for number, row in enumerate(first):
+        mask = group == number
+        va, size = side.va[mask], side.size[mask]
+        result.append(
+            OneSided(
+                int(side.level[row]),
+                bool(side.kernel[row]),
+                KINDS[side.kind[row]],
+                len(va),
+                int(size.sum()) >> 12,
+                runs(va, size),
+            )
+        )
+    return result
+
+
+def _dirtied(old: _Side, new: _Side, appeared: _Side, cow: int) -> Dirtied:
+    moved = (old.frame != new.frame) | ~old.leaf
+    any_dirty = bits.SOFT_DIRTY | bits.DIRTY | cow
+    stayed = new.leaf & ~moved
+    # Dirty that moves to Cow, or back, is the same write, long ago
+    was_clean = stayed & ~_has(old.flags, bits.DIRTY | cow)
+    soft_dirty = stayed & _has(new.flags & ~old.flags, bits.SOFT_DIRTY)
+    dirty = was_clean & _has(new.flags, bits.DIRTY)
+    saved = was_clean & _has(new.flags, cow)
+    other = new.leaf & moved & _has(new.flags, any_dirty)
+    fresh = appeared.leaf & _has(appeared.flags, any_dirty)
+    here = soft_dirty | dirty | saved | other
+    va = np.concatenate((new.va[here], appeared.va[fresh]))
+    size = np.concatenate((new.size[here], appeared.size[fresh]))
+    order = np.argsort(va, kind="stable")
+    return Dirtied(
+        soft_dirty=int(soft_dirty.sum()),
+        dirty=int(dirty.sum()),
+        cow=int(saved.sum()),
+        appeared=int(other.sum()) + int(fresh.sum()),
+        entries=len(va),
+        pages=int(size.sum()) >> 12,
+        ranges=runs(va[order], size[order]),
+    )
