@@ -9,7 +9,7 @@ from .records import UNKNOWN_LEVEL, Format, Record, covered_from, top_down
 
 _HEADER = re.compile(r"\bVIRTUAL\s+PHYSICAL\b")
 _ADDRESSES = re.compile(
-    r"(?:^|[\s>])([0-9a-f]{1,16})\s+(?:[0-9a-f]{1,16}\b|\(not (?:mapped|accessible)\))"
+    r"(?:^|[\s>])([0-9a-f]{1,16})\s+(?:[0-9a-f]{1,16}|\(not (?:mapped|accessible)\))\s*$"
 )
 _DIRECTORY = re.compile(r"\b(?:PML4|PGD) DIRECTORY: [0-9a-f]+")
 _TOP = re.compile(r"\bPAGE DIRECTORY: ([0-9a-f]+)\b")
@@ -17,7 +17,7 @@ _STEP = re.compile(r"\b(PML4?|PGD|P4D|PUD|PMD|PTE): ([0-9a-f]+) => ([0-9a-f]+)\b
 _ROW_HEADER = re.compile(r"\bPTE\s+(?:PHYSICAL\s+FLAGS|SWAP\s+OFFSET)\b")
 _ROW = re.compile(
     r"(?:^|[\s>])([0-9a-f]{1,16})\s+"
-    r"(?:[0-9a-f]+\s+\(([A-Z|]+|no mapping)\)|\S+\s+\d+\s*$)"
+    r"(?:[0-9a-f]+\s+\(([A-Z|]+|no mapping)\)|\S+\s+\d+)\s*$"
 )
 _PAGE = re.compile(r"\bPAGE: [0-9a-f]+\b")
 
