@@ -314,7 +314,8 @@ def test_what_info_tlb_does_not_say_is_not_known() -> None:
 
 @pytest.mark.parametrize("name", ["k612-128.tlb.cpu0", "k61-256.tlb.cpu1"])
 def test_real_info_tlb_is_read_whole_and_to_the_letter(name: str) -> None:
-    lines = lzma.open(DATA / f"{name}.txt.xz", "rt").read().splitlines()
+    with lzma.open(DATA / f"{name}.txt.xz", "rt") as file:
+        lines = file.read().splitlines()
     found = parse(lines)
     assert found.ignored == 0
     assert [info_tlb_line(record) for record in found.records] == lines
