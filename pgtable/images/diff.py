@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -18,13 +17,15 @@ from ..engines.interface import Engine
 from ..engines.native import native
 from .audit.recognise import Recognised, recognise
 from .explain import explain
+from .walk import KIND_NAMES, Kind, Walk
 from .regions import SIZES, Runs, in_kernel_half, runs
 
 LEVEL_NAMES = ("", "pte", "pmd", "pud", "p4d", "pgd")
 
-#: What an entry is, for a comparison.
-KINDS = (bits.LEAF, bits.TABLE, bits.NUMA, bits.INVALID, bits.SWAP)
-_LEAF, _TABLE, _NUMA, _INVALID, _SWAP = range(len(KINDS))
+#: Kinds without a frame of their own: offset and type stand in its place.
+_SWAPPED = (Kind.SWAP, Kind.MIGRATION, Kind.MARKER)
+
+_SWAPPED_NAMES = tuple(KIND_NAMES[kind] for kind in _SWAPPED)
 
 #: Low bits of a swap entry: flags; above them its offset and type.
 _SWAP_FLAGS = 0x1FF
@@ -100,8 +101,8 @@ class Diff:
 
 
 def diff(
-    before: Any,
-    after: Any,
+    before: Walk,
+    after: Walk,
     *,
     rules: str | None = None,
     engine: Engine | None = None,
@@ -145,7 +146,7 @@ def diff(
 # ---- which entry is which
 
 
-def _align(before: Any, after: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _align(before: Walk, after: Walk) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Pair entries of the same address and level.
 
     Returns the rows of pairs, first walk and second, and the rows only in each.
@@ -166,7 +167,7 @@ def _align(before: Any, after: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     )
 
 
-def _keys(walk: Any) -> tuple[np.ndarray, np.ndarray]:
+def _keys(walk: Walk) -> tuple[np.ndarray, np.ndarray]:
     """Return one number an entry that orders by address, tables first, and that order."""
     # addresses of entries are multiples of 4096: the low bits are free
     key = walk.va | (np.uint64(7) - walk.level.astype(np.uint64))
@@ -185,19 +186,18 @@ class _Side:
 
     va: np.ndarray
     level: np.ndarray
-    kind: np.ndarray  #: index into KINDS
+    kind: np.ndarray  #: a Kind
+    swapped: np.ndarray  #: has no frame of its own
     flags: np.ndarray  #: without the frame
     frame: np.ndarray  #: what is comparable of the rest
 
     @classmethod
-    def of(cls, walk: Any, index: np.ndarray) -> _Side:
-        entry, level = walk.entry[index], walk.level[index]
-        kind = _kinds(entry, level, walk.leaf[index])
-        mask = _frame_masks(entry, level, kind)
-        pointer = kind != _SWAP
-        inverted = pointer & ~_has(entry, bits.PRESENT)
-        frame = np.where(inverted, ~entry, entry) & mask
-        return cls(walk.va[index], level, kind, entry & ~mask, frame)
+    def of(cls, walk: Walk, index: np.ndarray) -> _Side:
+        entry, level, kind = walk.entry[index], walk.level[index], walk.kind[index]
+        swapped = np.isin(kind, _SWAPPED)
+        mask = _frame_masks(entry, level, kind, swapped)
+        frame = np.where(swapped, entry & mask, walk.pa[index])
+        return cls(walk.va[index], level, kind, swapped, entry & ~mask, frame)
 
     @property
     def size(self) -> np.ndarray:
@@ -209,26 +209,21 @@ class _Side:
 
     @property
     def leaf(self) -> np.ndarray:
-        return self.kind == _LEAF
+        return self.kind == Kind.LEAF
 
 
 def _has(entry: np.ndarray, mask: int) -> np.ndarray:
     return (entry & np.uint64(mask)) != 0
 
 
-def _kinds(entry: np.ndarray, level: np.ndarray, leaf: np.ndarray) -> np.ndarray:
-    present = _has(entry, bits.PRESENT)
-    invalid = (level == 2) & _has(entry, bits.PSE)
-    absent = np.where(_has(entry, bits.PROTNONE), _NUMA, np.where(invalid, _INVALID, _SWAP))
-    return np.where(present, np.where(leaf, _LEAF, _TABLE), absent).astype(np.uint8)
-
-
-def _frame_masks(entry: np.ndarray, level: np.ndarray, kind: np.ndarray) -> np.ndarray:
+def _frame_masks(
+    entry: np.ndarray, level: np.ndarray, kind: np.ndarray, swapped: np.ndarray
+) -> np.ndarray:
     mask = np.full(len(entry), bits.SMALL_FRAME, np.uint64)
-    large = (kind != _TABLE) & _has(entry, bits.PSE)
+    large = (kind != Kind.TABLE) & _has(entry, bits.PSE)
     for number, name in ((2, "pmd"), (3, "pud")):
         mask[large & (level == number)] = bits.LEAF_FRAME[name]
-    mask[kind == _SWAP] = bits.ALL & ~_SWAP_FLAGS
+    mask[swapped] = bits.ALL & ~_SWAP_FLAGS
     return mask
 
 
@@ -237,7 +232,7 @@ def _frame_masks(entry: np.ndarray, level: np.ndarray, kind: np.ndarray) -> np.n
 
 def _transitions(old: _Side, new: _Side) -> tuple[list[Transition], np.ndarray]:
     """Group pairs that changed alike; also return the group of each."""
-    same_frame = (old.frame == new.frame) & ((old.kind == _SWAP) == (new.kind == _SWAP))
+    same_frame = (old.frame == new.frame) & (old.swapped == new.swapped)
     group, first = _groups(
         old.flags, new.flags, old.kind, new.kind, new.level, new.kernel, same_frame
     )
@@ -248,8 +243,8 @@ def _transitions(old: _Side, new: _Side) -> tuple[list[Transition], np.ndarray]:
         Transition(
             level=int(new.level[row]),
             kernel=bool(new.kernel[row]),
-            kind_before=KINDS[old.kind[row]],
-            kind_after=KINDS[new.kind[row]],
+            kind_before=KIND_NAMES[old.kind[row]],
+            kind_after=KIND_NAMES[new.kind[row]],
             before=int(old.flags[row]),
             after=int(new.flags[row]),
             same_frame=bool(same_frame[row]),
@@ -277,8 +272,8 @@ def _explained(transitions: Sequence[Transition], engine: Engine, longest: int) 
     result = list(transitions)
     for level in (1, 2, 3):
         rows = [i for i, found in enumerate(transitions) if found.level == level and _same(found)]
-        before = np.array([_with_frame(transitions[i].before, level) for i in rows], np.uint64)
-        after = np.array([_with_frame(transitions[i].after, level) for i in rows], np.uint64)
+        before = np.array([_whole(transitions[i].before, transitions[i].kind_before, level) for i in rows], np.uint64)
+        after = np.array([_whole(transitions[i].after, transitions[i].kind_after, level) for i in rows], np.uint64)
         chains = explain(engine, LEVEL_NAMES[level], before, after, longest)
         for i, explanations in zip(rows, chains, strict=True):
             result[i] = replace(transitions[i], explanations=explanations)
@@ -287,16 +282,15 @@ def _explained(transitions: Sequence[Transition], engine: Engine, longest: int) 
 
 def _same(transition: Transition) -> bool:
     """Tell whether helpers could have done it: they give no frame and make no table."""
-    kinds = (transition.kind_before, transition.kind_after)
-    return transition.same_frame and (bits.TABLE not in kinds or kinds[0] == kinds[1])
+    tables = [kind == "table" for kind in (transition.kind_before, transition.kind_after)]
+    return transition.same_frame and tables[0] == tables[1]
 
 
-def _with_frame(flags: int, level: int) -> int:
+def _whole(flags: int, kind: str, level: int) -> int:
     """Return a whole entry with some frame, inverted where the kernel inverts it."""
-    name = LEVEL_NAMES[level]
-    if bits.kind(flags, name) == bits.SWAP:
+    if kind in _SWAPPED_NAMES:
         return flags
-    mask = bits.frame_mask(flags, name)
+    mask = bits.frame_mask(flags, LEVEL_NAMES[level])
     frame = _SOME_FRAME if flags & bits.PRESENT else ~_SOME_FRAME
     return flags | frame & mask
 
@@ -323,7 +317,7 @@ def _one_sided(side: _Side) -> list[OneSided]:
             OneSided(
                 int(side.level[row]),
                 bool(side.kernel[row]),
-                KINDS[side.kind[row]],
+                KIND_NAMES[side.kind[row]],
                 len(va),
                 int(size.sum()) >> 12,
                 runs(va, size),

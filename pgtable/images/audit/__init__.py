@@ -8,19 +8,23 @@ Rows are looked at a cacheful at a time, so an audit costs little memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...engines.switches import RULES as RULE_SETS
+from ..image import Image
 from ..regions import SIZES, Intervals, Runs, runs
+from ..walk import MAX_REPORTS, Walk
 from .recognise import Recognised, recognise
 from .rows import Machine, chunks, find_machine
 from .rules import RULES, SEVERITIES, Rule
 
 __all__ = ["RULES", "SEVERITIES", "Audit", "Finding", "Recognised", "Rule", "audit", "recognise"]
+
+_CR4_CET = 1 << 23
 
 #: An image that holds less than this share of the mapped memory is taken as reduced.
 REDUCED = 0.5
@@ -58,47 +62,52 @@ class Audit:
 
 
 def audit(
-    walk: Any,
+    walk: Walk,
+    image: Image | None = None,
     *,
     rules: str | None = None,
-    root: int | None = None,
-    memory: Iterable[tuple[int, int]] | None = None,
+    memory: Any = None,
     physical_bits: int | None = None,
-    nxe: bool | None = None,
-    cet: bool | None = None,
 ) -> Audit:
     """Audit a walk.
 
+    image: where it comes from: which physical memory there is, and CR4.
     rules: the rule set of the kernel; None: recognised from the entries.
-    root: physical address of the top-level table (its page is a table, too).
-    memory: the machine's physical memory as (address, size) pairs; None: not
-        known.  Ranges that hold less than half of what is mapped are taken for
-        those of a reduced image and not used.
-    physical_bits: width of physical addresses (36 to 52); None: not known.
-    nxe: EFER.NXE; cet: CR4.CET; None: not known.
+    memory: the machine's physical memory, [start, end) a row; None: what the
+        image holds, if that is at least half of what is mapped (an image
+        may be reduced to the pages of its tables).
+    physical_bits: width of physical addresses, 32 to 52; None: not known.
 
-    Raises ValueError for an unknown rule set and an impossible width.
+    Raises ValueError for an unknown rule set, an impossible width and ranges
+    that end before they start.
     """
     if rules is not None and rules not in RULE_SETS:
         raise ValueError(f"no such rules: {rules!r}; these exist: {', '.join(RULE_SETS)}")
     if physical_bits is not None and not 32 <= physical_bits <= 52:
-        raise ValueError(f"physical_bits is {physical_bits}; processors have 36 to 52")
+        raise ValueError(f"physical_bits is {physical_bits}; processors have 32 to 52")
     recognised = recognise(walk, rules)
-    ranges = None if memory is None else _intervals(memory)
-    reduced = ranges is not None and _is_reduced(walk, ranges)
-    machine = find_machine(walk, root, None if reduced else ranges, physical_bits, nxe, cet)
+    ranges = _memory(walk, image, memory)
+    machine = find_machine(walk, ranges, physical_bits)
     applied, skipped = _applicable(recognised, machine)
     findings = _run(walk, applied, machine)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.rule.severity))
-    return Audit(recognised, findings, skipped, _limits(machine), len(walk.va))
+    return Audit(recognised, findings, skipped, _limits(walk, image, physical_bits), len(walk))
 
 
-def _intervals(memory: Iterable[tuple[int, int]]) -> Intervals:
-    pairs = np.array([*memory], np.uint64).reshape(-1, 2)
-    return Intervals(pairs[:, 0], pairs[:, 1])
+def _memory(walk: Walk, image: Image | None, given: Any) -> Intervals | None:
+    if given is not None:
+        ranges = np.asarray(given, np.uint64).reshape(-1, 2)
+        if np.any(ranges[:, 1] < ranges[:, 0]):
+            raise ValueError("memory has a range that ends before it starts")
+        return Intervals(ranges[:, 0], ranges[:, 1] - ranges[:, 0])
+    if image is None:
+        return None
+    ranges = image.ranges
+    held = Intervals(ranges[:, 0], ranges[:, 1] - ranges[:, 0])
+    return None if _is_reduced(walk, held) else held
 
 
-def _is_reduced(walk: Any, memory: Intervals) -> bool:
+def _is_reduced(walk: Walk, memory: Intervals) -> bool:
     """Tell whether most of what is mapped is missing from the image."""
     mapped = inside = 0
     for rows in chunks(walk):
@@ -123,7 +132,7 @@ def _applicable(
     return applied, skipped
 
 
-def _run(walk: Any, rules: Sequence[Rule], machine: Machine) -> list[Finding]:
+def _run(walk: Walk, rules: Sequence[Rule], machine: Machine) -> list[Finding]:
     found: list[list[np.ndarray]] = [[] for _ in rules]
     for rows in chunks(walk):
         for rule, indices in zip(rules, found, strict=True):
@@ -137,20 +146,27 @@ def _run(walk: Any, rules: Sequence[Rule], machine: Machine) -> list[Finding]:
     ]
 
 
-def _finding(walk: Any, rule: Rule, index: np.ndarray) -> Finding:
+def _finding(walk: Walk, rule: Rule, index: np.ndarray) -> Finding:
     size = SIZES[walk.level[index]]
     return Finding(rule, index, runs(walk.va[index], size), int(size.sum()) >> 12)
 
 
-def _limits(machine: Machine) -> list[str]:
-    limits = []
-    if machine.physical_bits is None:
+def _limits(walk: Walk, image: Image | None, physical_bits: int | None) -> list[str]:
+    limits = list(walk.notes)
+    if physical_bits is None:
         limits.append(
-            "reserved-bits: address bits above the processor's width not looked at"
-            " (CPUID knows it, an image does not: give it)"
+            "reserved-bits: address bits above the processor's width were not looked at"
+            " (CPUID has it, an image does not: say it)"
         )
-    if machine.nxe is None:
-        limits.append("reserved-bits: EFER.NXE not known, bit 63 taken as NX")
-    if machine.cet is False:
-        limits.append("CR4.CET is 0: this processor reads no Write=0,Dirty=1 as a shadow stack")
+    loops = walk.report_counts.get("loop", 0)
+    if loops > MAX_REPORTS:
+        limits.append(f"table-loop: {MAX_REPORTS} of {loops} loops are listed")
+    if walk.report_counts.get("once"):
+        limits.append("tables that are reached at several addresses were looked at once")
+    if walk.report_counts.get("limit"):
+        limits.append("the walk stopped at its limit: addresses above were not looked at")
+    if image is not None and image.cpus and not any(cpu.cr4 & _CR4_CET for cpu in image.cpus):
+        limits.append(
+            "CR4.CET is 0: these processors did not take Write=0,Dirty=1 for shadow stacks"
+        )
     return limits

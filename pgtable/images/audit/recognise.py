@@ -9,8 +9,8 @@ read-only mappings have none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from ..walk import Walk
 from .rows import chunks
 
 
@@ -49,7 +49,7 @@ class Recognised:
         )
 
 
-def recognise(walk: Any, rules: str | None = None) -> Recognised:
+def recognise(walk: Walk, rules: str | None = None) -> Recognised:
     """Count what tells the rule sets apart, and decide by the majority.
 
     rules: the rule set where it is known; the counts are made all the same.

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ... import bits
 from ..regions import SIZES, Intervals, in_kernel_half
+from ..walk import Walk
 
 #: Rows looked at together: small enough for the caches, so that a rule costs no memory.
 CHUNK = 1 << 17
@@ -25,7 +25,7 @@ def any_of(entries: np.ndarray, mask: int) -> np.ndarray:
 class Rows:
     """Consecutive rows of a walk; what several rules ask for is computed once."""
 
-    def __init__(self, walk: Any, first: int, last: int):
+    def __init__(self, walk: Walk, first: int, last: int):
         rows = slice(first, last)
         self.first = first
         self.va: np.ndarray = walk.va[rows]
@@ -84,7 +84,7 @@ class Rows:
         return spread
 
 
-def chunks(walk: Any) -> Iterator[Rows]:
+def chunks(walk: Walk) -> Iterator[Rows]:
     """Cut a walk into rows that fit the caches."""
     for first in range(0, len(walk.va), CHUNK):
         yield Rows(walk, first, min(first + CHUNK, len(walk.va)))
@@ -92,43 +92,40 @@ def chunks(walk: Any) -> Iterator[Rows]:
 
 @dataclass(frozen=True)
 class Machine:
-    """What is known beside the entries; None: not known."""
+    """What is known beside the rows; None: not known."""
 
     memory: Intervals | None  #: physical memory
     physical_bits: int | None  #: width of physical addresses
-    nxe: bool | None  #: EFER.NXE: bit 63 means no execution
-    cet: bool | None  #: CR4.CET: the processor may use shadow stacks
-    tables: Intervals  #: frames that hold page tables
-    user_code: Intervals  #: frames that user mode may execute
-    kernel_code: Intervals  #: frames that the kernel may execute
+    nxe: bool  #: EFER.NXE: bit 63 means no execution
+    tables: Intervals  #: pages that hold page tables
+    missing_tables: Intervals  #: pages of tables that the image lacks
+    loops: np.ndarray  #: va | level of entries that refer to a table above them, ascending
+    user_code: Intervals  #: pages that user mode may execute
+    kernel_code: Intervals  #: pages that the kernel may execute
 
 
-def find_machine(
-    walk: Any,
-    root: int | None,
-    memory: Intervals | None,
-    physical_bits: int | None,
-    nxe: bool | None,
-    cet: bool | None,
-) -> Machine:
-    """Collect from all rows what rules ask of other rows: tables, code."""
-    tables, user_code, kernel_code = _Collector(), _Collector(), _Collector()
-    if root is not None:
-        tables.add(np.array([root], np.uint64), SIZES[[1]])
+def find_machine(walk: Walk, memory: Intervals | None, physical_bits: int | None) -> Machine:
+    """Collect what rules ask of other rows: tables, code."""
+    user_code, kernel_code = _Collector(), _Collector()
     for rows in chunks(walk):
-        tables.add(rows.pa[rows.table], np.broadcast_to(SIZES[1], rows.table.sum()))
         code = rows.leaf & ~rows.nx
         for collector, mask in ((user_code, code & rows.user), (kernel_code, code & ~rows.user)):
             collector.add(rows.pa[mask], rows.size[mask])
+    loops = [report.va | report.level + 1 for report in walk.reports if report.kind == "loop"]
     return Machine(
         memory,
         physical_bits,
-        nxe,
-        cet,
-        tables.intervals(),
+        walk.root.nxe,
+        _pages(walk.tables.pa),
+        _pages(walk.tables.pa[~walk.tables.inside]),
+        np.array(sorted(loops), np.uint64),
         user_code.intervals(),
         kernel_code.intervals(),
     )
+
+
+def _pages(pa: np.ndarray) -> Intervals:
+    return Intervals(pa, np.full(len(pa), 4096, np.uint64))
 
 
 class _Collector:

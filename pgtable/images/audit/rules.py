@@ -103,7 +103,7 @@ def _reserved(rows: Rows, machine: Machine) -> np.ndarray:
     top = rows.present & (rows.level >= 4) & any_of(rows.entry, bits.PSE)
     for level, below_frame in _SMALL_LOW.items():
         top |= rows.leaf & (rows.level == level) & any_of(rows.entry, below_frame)
-    if machine.nxe is False:
+    if not machine.nxe:
         top |= rows.present & any_of(rows.entry, bits.NX)
     if machine.physical_bits is not None:
         too_high = bits.SMALL_FRAME & ~((1 << machine.physical_bits) - 1)
@@ -129,15 +129,14 @@ def _outside_uncached(rows: Rows, machine: Machine) -> np.ndarray:
     return _outside(rows, machine) & ~_cached(rows)
 
 
-def _table_outside(rows: Rows, machine: Machine) -> np.ndarray:
-    assert machine.memory is not None
-    return rows.table & ~_among(rows, rows.table, _page_inside(machine))
+def _table_missing(rows: Rows, machine: Machine) -> np.ndarray:
+    return _among(rows, rows.table, machine.missing_tables.touch)
 
 
-def _page_inside(machine: Machine) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    assert machine.memory is not None
-    memory = machine.memory
-    return lambda pa, _: memory.contain(pa, np.full(len(pa), 4096, np.uint64))
+def _loop(rows: Rows, machine: Machine) -> np.ndarray:
+    if not len(machine.loops):
+        return np.zeros(len(rows.va), bool)
+    return rows.table & np.isin(rows.va | rows.level.astype(np.uint64), machine.loops)
 
 
 def _needs_memory(machine: Machine) -> str | None:
@@ -237,12 +236,18 @@ RULES = (
         why_not=_needs_memory,
     ),
     Rule(
-        "table-outside-memory",
-        "a table entry that points to a table that is not in the machine's memory",
-        "page tables are in memory",
-        "high",
-        _table_outside,
-        why_not=_needs_memory,
+        "table-missing",
+        "an entry that refers to a table that the image does not hold",
+        "page tables are in memory; or the image is not complete",
+        "medium",
+        _table_missing,
+    ),
+    Rule(
+        "table-loop",
+        "an entry that refers to a table above it (not followed)",
+        "page tables are a tree; some systems map their own tables so, Linux does not",
+        "medium",
+        _loop,
     ),
     Rule(
         "device-memory",
