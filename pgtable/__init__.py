@@ -14,6 +14,7 @@ from .census import Census, Counter, census
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
+from .images import open_image
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "isa",
     "isas",
     "native",
+    "open_image",
     "reference",
 ]
 

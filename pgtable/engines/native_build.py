@@ -48,7 +48,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     ]
 
 COMMON_FLAGS = ("-std=gnu11", "-O3", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c")
+SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c", "walk.c")
 
 
 #: What the objects of each instruction set are made from.
@@ -138,5 +138,5 @@ def make_ffi() -> FFI:
     return ffi
 
 
-HEADERS = ("bulk.h", "census.h")
+HEADERS = ("bulk.h", "census.h", "walk.h")
 ffibuilder = make_ffi()
