@@ -131,7 +131,6 @@ def make_ffi() -> FFI:
         sources=[f"csrc/{source}" for source in SOURCES],
         include_dirs=["csrc"],
         depends=[f"csrc/{name}" for name in LOOP_SOURCES],
-        extra_compile_args=list(COMMON_FLAGS),
         extra_link_args=["-pthread"],
         py_limited_api=True,
     )
