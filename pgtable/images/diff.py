@@ -17,8 +17,8 @@ from ..engines.interface import Engine
 from ..engines.native import native
 from .audit.recognise import Recognised, recognise
 from .explain import explain
-from .walk import KIND_NAMES, Kind, Walk
 from .regions import SIZES, Runs, in_kernel_half, runs
+from .walk import KIND_NAMES, Kind, Walk
 
 LEVEL_NAMES = ("", "pte", "pmd", "pud", "p4d", "pgd")
 
@@ -271,9 +271,17 @@ def _explained(transitions: Sequence[Transition], engine: Engine, longest: int) 
     """Add to each transition the helpers that do the same."""
     result = list(transitions)
     for level in (1, 2, 3):
-        rows = [i for i, found in enumerate(transitions) if found.level == level and _same(found)]
-        before = np.array([_whole(transitions[i].before, transitions[i].kind_before, level) for i in rows], np.uint64)
-        after = np.array([_whole(transitions[i].after, transitions[i].kind_after, level) for i in rows], np.uint64)
+        rows = [
+            i for i, change in enumerate(transitions) if change.level == level and _same(change)
+        ]
+        before = np.array(
+            [_whole(transitions[i].before, transitions[i].kind_before, level) for i in rows],
+            np.uint64,
+        )
+        after = np.array(
+            [_whole(transitions[i].after, transitions[i].kind_after, level) for i in rows],
+            np.uint64,
+        )
         chains = explain(engine, LEVEL_NAMES[level], before, after, longest)
         for i, explanations in zip(rows, chains, strict=True):
             result[i] = replace(transitions[i], explanations=explanations)
