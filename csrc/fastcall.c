@@ -6,7 +6,8 @@
  *
  *	helper(int)	helper(array)	helper(array, out=array)	test.count(array)
  *
- * with exact ndarrays, C-contiguous, of 64-bit integers (bool for a test's out).
+ * with exact ndarrays, C-contiguous, of 64-bit integers (bool for a test's out),
+ * and an int as second argument where the helper has one.
  * Whatever is not that plain is handed on to the checked way in Python, which
  * also words every error; this file raises none of its own.
  */
@@ -35,11 +36,29 @@ static PyObject *name_out;
 static PyObject *name_call;
 static PyObject *name_count;
 
-static const struct pgtable_helper *plain_helper(PyObject *self)
+/* Set *word and return 1, or return 0 without an exception. */
+static int get_word(PyObject *value, uint64_t *word)
+{
+	if (!PyLong_CheckExact(value))
+		return 0;
+	*word = PyLong_AsUnsignedLongLong(value);
+	if (*word != UINT64_MAX || !PyErr_Occurred())
+		return 1;
+	PyErr_Clear();
+	return 0;
+}
+
+/* The helper, if args are an entry or array and just the argument it takes. */
+static const struct pgtable_helper *plain_helper(PyObject *self, PyObject *args, uint64_t *arg)
 {
 	const struct pgtable_helper *helper = ((FastCall *)self)->helper;
 
-	return helper && !helper->argument ? helper : NULL;
+	*arg = 0;
+	if (!helper || PyTuple_Size(args) != (helper->argument ? 2 : 1))
+		return NULL;
+	if (helper->argument && !get_word(PyTuple_GetItem(args, 1), arg))
+		return NULL;
+	return helper;
 }
 
 static int is_word(const Py_buffer *view)
@@ -81,19 +100,20 @@ static int disjoint(const Py_buffer *a, const Py_buffer *b)
 	return first + (size_t)a->len <= second || second + (size_t)b->len <= first;
 }
 
-static void run(const struct pgtable_helper *helper, const void *in, void *out, size_t n)
+static void run(const struct pgtable_helper *helper, uint64_t arg, const void *in, void *out,
+		size_t n)
 {
 	PyThreadState *state = n > KEEP_LOCK ? PyEval_SaveThread() : NULL;
 
 	if (helper->map)
-		helper->map(in, NULL, 0, out, n);
+		helper->map(in, NULL, arg, out, n);
 	else
-		helper->test(in, NULL, 0, out, n);
+		helper->test(in, NULL, arg, out, n);
 	if (state)
 		PyEval_RestoreThread(state);
 }
 
-static int call_in_place(const struct pgtable_helper *helper, PyObject *array)
+static int call_in_place(const struct pgtable_helper *helper, uint64_t arg, PyObject *array)
 {
 	Py_buffer view;
 	int plain;
@@ -102,12 +122,13 @@ static int call_in_place(const struct pgtable_helper *helper, PyObject *array)
 		return 0;
 	plain = is_word(&view);
 	if (plain)
-		run(helper, view.buf, view.buf, (size_t)view.len / 8);
+		run(helper, arg, view.buf, view.buf, (size_t)view.len / 8);
 	PyBuffer_Release(&view);
 	return plain;
 }
 
-static int call_into(const struct pgtable_helper *helper, PyObject *array, PyObject *out)
+static int call_into(const struct pgtable_helper *helper, uint64_t arg, PyObject *array,
+		     PyObject *out)
 {
 	Py_buffer in, to;
 	int plain = 0;
@@ -119,30 +140,26 @@ static int call_into(const struct pgtable_helper *helper, PyObject *array, PyObj
 			same_shape(&in, &to) && disjoint(&in, &to) &&
 			(size_t)in.len / 8 < SMALL_OUT;
 		if (plain)
-			run(helper, in.buf, to.buf, (size_t)in.len / 8);
+			run(helper, arg, in.buf, to.buf, (size_t)in.len / 8);
 		PyBuffer_Release(&to);
 	}
 	PyBuffer_Release(&in);
 	return plain;
 }
 
-/* A new reference, or NULL: an exception, or (none set) not plain. */
-static PyObject *call_int(const struct pgtable_helper *helper, PyObject *value)
+static PyObject *call_int(const struct pgtable_helper *helper, uint64_t arg, uint64_t entry)
 {
-	uint64_t entry = PyLong_AsUnsignedLongLong(value);
-
-	if (entry == UINT64_MAX && PyErr_Occurred()) {
-		PyErr_Clear();
-		return NULL;
-	}
 	if (helper->count)
-		return PyBool_FromLong(helper->count(&entry, NULL, 0, 1) != 0);
-	helper->map(&entry, NULL, 0, &entry, 1);
+		return PyBool_FromLong(helper->count(&entry, NULL, arg, 1) != 0);
+	helper->map(&entry, NULL, arg, &entry, 1);
 	return PyLong_FromUnsignedLongLong(entry);
 }
 
-/* The same; results of maps are uint64 whatever the entries are, so only those. */
-static PyObject *call_new(const struct pgtable_helper *helper, PyObject *array)
+/*
+ * A new reference, or NULL: an exception, or (none set) not plain.  Results of
+ * maps are uint64 whatever the entries are, so the entries must be.
+ */
+static PyObject *call_new(const struct pgtable_helper *helper, uint64_t arg, PyObject *array)
 {
 	PyObject *out;
 	Py_buffer in;
@@ -156,7 +173,7 @@ static PyObject *call_new(const struct pgtable_helper *helper, PyObject *array)
 		return NULL;
 	out = PyObject_CallFunctionObjArgs(empty_like, array,
 					   helper->map ? NULL : (PyObject *)&PyBool_Type, NULL);
-	if (out && !call_into(helper, array, out))
+	if (out && !call_into(helper, arg, array, out))
 		Py_CLEAR(out);
 	return out;
 }
@@ -175,21 +192,22 @@ static PyObject *hand_on(PyObject *self, PyObject *name, PyObject *args, PyObjec
 
 static PyObject *fastcall_call(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-	const struct pgtable_helper *helper = plain_helper(self);
+	uint64_t arg, entry;
+	const struct pgtable_helper *helper = plain_helper(self, args, &arg);
 
-	if (helper && !kwargs && PyTuple_Size(args) == 1) {
+	if (helper && !kwargs) {
 		PyObject *value = PyTuple_GetItem(args, 0);
-		PyObject *result = PyLong_CheckExact(value) ? call_int(helper, value) :
-							      call_new(helper, value);
+		PyObject *result = get_word(value, &entry) ? call_int(helper, arg, entry) :
+							     call_new(helper, arg, value);
 
 		if (result || PyErr_Occurred())
 			return result;
-	} else if (helper && kwargs && PyTuple_Size(args) == 1 && PyDict_Size(kwargs) == 1) {
+	} else if (helper && PyDict_Size(kwargs) == 1) {
 		PyObject *array = PyTuple_GetItem(args, 0);
 		PyObject *out = PyDict_GetItemWithError(kwargs, name_out);
 
-		if (out && (out == array ? call_in_place(helper, array) :
-					   call_into(helper, array, out))) {
+		if (out && (out == array ? call_in_place(helper, arg, array) :
+					   call_into(helper, arg, array, out))) {
 			Py_INCREF(out);
 			return out;
 		}
@@ -199,10 +217,11 @@ static PyObject *fastcall_call(PyObject *self, PyObject *args, PyObject *kwargs)
 
 static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-	const struct pgtable_helper *helper = plain_helper(self);
+	uint64_t arg;
+	const struct pgtable_helper *helper = plain_helper(self, args, &arg);
 	Py_buffer view;
 
-	if (helper && helper->count && !kwargs && PyTuple_Size(args) == 1 &&
+	if (helper && helper->count && !kwargs &&
 	    get_buffer(PyTuple_GetItem(args, 0), &view, 0)) {
 		int plain = is_word(&view);
 		size_t n = (size_t)view.len / 8;
@@ -211,7 +230,7 @@ static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs
 		if (plain) {
 			PyThreadState *state = n > KEEP_LOCK ? PyEval_SaveThread() : NULL;
 
-			total = helper->count(view.buf, NULL, 0, n);
+			total = helper->count(view.buf, NULL, arg, n);
 			if (state)
 				PyEval_RestoreThread(state);
 		}

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+<<<<<<< HEAD
 from .census import Census, Counter, census
+=======
+from .checks.differential import check
+>>>>>>> checks
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
@@ -27,6 +31,7 @@ __all__ = [
     "UnknownHelperError",
     "census",
     "chain",
+    "check",
     "isa",
     "isas",
     "native",

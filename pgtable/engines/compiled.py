@@ -63,14 +63,13 @@ class CompiledEngine(Engine):
         if entries.size == 0:
             return 0
         source = _from_buffer(entries)
-        by_test = isinstance(where, Helper)
         c_steps, _alive = self._c_steps(steps)
         return lib.pgtable_run(
             self._ops,
             c_steps,
             len(steps),
-            self._c_steps((Step(where, 0),))[0] if by_test else _NULL,
-            _NULL if by_test or where is None else _from_buffer(where),
+            self._c_steps(where.own_steps)[0] if isinstance(where, Helper) else _NULL,
+            _from_buffer(where) if isinstance(where, np.ndarray) else _NULL,
             source,
             _NULL if out is None else source if out is entries else _from_buffer(out),
             _NULL if otherwise is None else source,

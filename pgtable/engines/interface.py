@@ -200,6 +200,7 @@ class Helper(Operation):
         self.kind = info.kind
         self.argument = info.argument
         self.handle = handle
+        self.own_steps = (Step(self, 0),)
         self.__doc__ = describe(info)
 
     def __repr__(self) -> str:
@@ -209,7 +210,7 @@ class Helper(Operation):
         if self.argument is None:
             if argument is not MISSING:
                 raise TypeError(f"{self.name}() takes the entry alone")
-            return (Step(self, 0),)
+            return self.own_steps
         if argument is MISSING:
             raise TypeError(f"{self.name}() needs a second argument, {self.argument}")
         return (Step(self, _checked_argument(argument, self.argument, entries)),)
