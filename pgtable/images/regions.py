@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,10 @@ class Runs(NamedTuple):
     end: np.ndarray  #: address after the last byte (uint64; 2**64 is 0)
     first: np.ndarray  #: index of the first member
     members: np.ndarray  #: how many members
+
+    def rows(self) -> Iterator[tuple[int, int, int, int]]:
+        """Yield start, end, first and members of each run, as ints."""
+        return zip(*(column.tolist() for column in self), strict=True)
 
 
 def runs(va: np.ndarray, size: np.ndarray, group: np.ndarray | None = None) -> Runs:

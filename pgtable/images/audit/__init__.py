@@ -32,17 +32,49 @@ REDUCED = 0.5
 
 @dataclass(frozen=True)
 class Finding:
-    """All rows that break one rule."""
+    """All entries that break one rule, in address order."""
 
     rule: Rule
-    index: np.ndarray  #: which rows of the walk, ascending
-    ranges: Runs  #: the same as runs of neighbours
-    pages: int  #: how many 4 KiB pages they cover
+    va: np.ndarray  #: uint64
+    level: np.ndarray  #: uint8
+    entry: np.ndarray  #: uint64
+    ranges: Runs  #: the same as runs of neighbours; ``first`` is an index into ``entry``
+    partner: int | None = None  #: where the first one's page is executable, if that is the fault
 
     @property
     def entries(self) -> int:
         """How many entries break the rule."""
-        return len(self.index)
+        return len(self.entry)
+
+    @property
+    def size(self) -> int:
+        """How many bytes they cover."""
+        return int(SIZES[self.level].sum())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        found: dict[str, Any] = {
+            "rule": self.rule.id,
+            "severity": self.rule.severity,
+            "sentence": self.rule.sentence,
+            "follows": self.rule.follows,
+            "kernels": self.rule.kernels,
+            "entries": self.entries,
+            "bytes": self.size,
+            "ranges": [
+                {
+                    "start": f"{start:#x}",
+                    "end": f"{end or 1 << 64:#x}",
+                    "entries": members,
+                    "level": int(self.level[first]),
+                    "entry": f"{self.entry[first]:#018x}",
+                }
+                for start, end, first, members in self.ranges.rows()
+            ],
+        }
+        if self.partner is not None:
+            found["executable_at"] = f"{self.partner:#x}"
+        return found
 
 
 @dataclass(frozen=True)
@@ -59,6 +91,23 @@ class Audit:
     def faults(self) -> int:
         """How many findings are more than a note."""
         return sum(finding.rule.severity != "note" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return {
+            "rows": self.rows,
+            "rules": self.recognised.rules,
+            "rules_given": self.recognised.given,
+            "evidence": {
+                "read_only_dirty": self.recognised.kept,
+                "read_only_saved_dirty": self.recognised.saved,
+                "kernel_read_only_dirty": self.recognised.kernel_kept,
+                "kernel_read_only_clean": self.recognised.kernel_clean,
+            },
+            "findings": [finding.as_dict() for finding in self.findings],
+            "not_applied": [{"rule": rule.id, "why": why} for rule, why in self.skipped],
+            "limits": list(self.limits),
+        }
 
 
 def audit(
@@ -147,8 +196,21 @@ def _run(walk: Walk, rules: Sequence[Rule], machine: Machine) -> list[Finding]:
 
 
 def _finding(walk: Walk, rule: Rule, index: np.ndarray) -> Finding:
-    size = SIZES[walk.level[index]]
-    return Finding(rule, index, runs(walk.va[index], size), int(size.sum()) >> 12)
+    va, level, entry = walk.va[index], walk.level[index], walk.entry[index]
+    partner = _partner(walk, rule, index[0]) if rule.partner else None
+    return Finding(rule, va, level, entry, runs(va, SIZES[level]), partner)
+
+
+def _partner(walk: Walk, rule: Rule, row: int) -> int | None:
+    """Return the lowest address of the mapping that makes this one a fault."""
+    assert rule.partner is not None
+    start, size = int(walk.pa[row]), int(SIZES[walk.level[row]])
+    for rows in chunks(walk):
+        overlaps = (rows.pa < start + size) & (rows.pa + rows.size > start)
+        hits = np.flatnonzero(rule.partner(rows, bool(walk.user[row])) & overlaps)
+        if len(hits):
+            return int(rows.va[hits[0]])
+    return None
 
 
 def _limits(walk: Walk, image: Image | None, physical_bits: int | None) -> list[str]:

@@ -34,6 +34,9 @@ class Rule:
     predicate: Predicate
     applies: tuple[str, ...] = ALL_RULES  #: rule sets
     kernels: str = "all kernels"
+    partner: Callable[[Rows, bool], np.ndarray] | None = (
+        None  #: what else makes it one
+    )
     why_not: Callable[[Machine], str | None] = lambda _: None  #: why it cannot be applied
 
 
@@ -84,6 +87,10 @@ def _alias(rows: Rows, machine: Machine) -> np.ndarray:
     writable = rows.leaf & rows.writable & rows.nx
     code = _among(rows, writable, machine.kernel_code.touch)
     return code | _among(rows, writable & rows.user, machine.user_code.touch)
+
+
+def _code(rows: Rows, writer_is_user: bool) -> np.ndarray:
+    return rows.leaf & ~rows.nx & (~rows.user | writer_is_user)
 
 
 def _among(
@@ -219,6 +226,7 @@ RULES = (
         "W^X, through two addresses",
         "high",
         _alias,
+        partner=_code,
     ),
     Rule(
         "reserved-bits",
