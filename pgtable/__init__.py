@@ -10,11 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-<<<<<<< HEAD
 from .census import Census, Counter, census
-=======
 from .checks.differential import check
->>>>>>> checks
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
