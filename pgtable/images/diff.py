@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Transition:
     after: int
     same_frame: bool  #: the frame (of a swap entry: offset and type) did not change
     entries: int
-    pages: int  #: 4 KiB pages they cover
+    size: int  #: bytes they cover
     example: int  #: the lowest address
     explanations: Sequence[str] = ()  #: chains of helpers; empty: none found
 
@@ -59,7 +60,7 @@ class OneSided:
     kernel: bool
     kind: str
     entries: int
-    pages: int
+    size: int  #: bytes they cover
     ranges: Runs
 
 
@@ -75,7 +76,7 @@ class Dirtied:
     cow: int  #: was clean, Cow (SavedDirty) was set
     appeared: int  #: a new leaf, or another frame, that is dirty in any of the three
     entries: int  #: any of these
-    pages: int  #: 4 KiB pages of any of these
+    size: int  #: bytes of any of these
     ranges: Runs
 
 
@@ -98,6 +99,42 @@ class Diff:
     def differs(self) -> bool:
         """Whether there is any difference."""
         return bool(self.changed or self.appeared or self.vanished)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return {
+            "rules": self.recognised.rules,
+            "rules_given": self.recognised.given,
+            "engine": self.engine,
+            "same": self.same,
+            "changed": self.changed,
+            "transitions": [_transition_dict(change) for change in self.transitions],
+            "ranges": [
+                {**range_, "transition": number}
+                for range_, number in zip(
+                    _range_dicts(self.ranges), self.ranges_transition.tolist(), strict=True
+                )
+            ],
+            "appeared": [_one_sided_dict(side) for side in self.appeared],
+            "vanished": [_one_sided_dict(side) for side in self.vanished],
+            "written": {**vars(self.dirtied), "ranges": _range_dicts(self.dirtied.ranges)},
+        }
+
+
+def _transition_dict(change: Transition) -> dict[str, Any]:
+    hexadecimal = {name: f"{getattr(change, name):#x}" for name in ("before", "after", "example")}
+    return {**vars(change), **hexadecimal, "explanations": list(change.explanations)}
+
+
+def _one_sided_dict(side: OneSided) -> dict[str, Any]:
+    return {**vars(side), "ranges": _range_dicts(side.ranges)}
+
+
+def _range_dicts(ranges: Runs) -> list[dict[str, Any]]:
+    return [
+        {"start": f"{start:#x}", "end": f"{end or 1 << 64:#x}", "entries": members}
+        for start, end, _, members in ranges.rows()
+    ]
 
 
 def diff(
@@ -237,8 +274,8 @@ def _transitions(old: _Side, new: _Side) -> tuple[list[Transition], np.ndarray]:
         old.flags, new.flags, old.kind, new.kind, new.level, new.kernel, same_frame
     )
     entries = np.bincount(group, minlength=len(first))
-    pages = np.zeros(len(first), np.uint64)
-    np.add.at(pages, group, new.size >> np.uint64(12))
+    size = np.zeros(len(first), np.uint64)
+    np.add.at(size, group, new.size)
     return [
         Transition(
             level=int(new.level[row]),
@@ -249,7 +286,7 @@ def _transitions(old: _Side, new: _Side) -> tuple[list[Transition], np.ndarray]:
             after=int(new.flags[row]),
             same_frame=bool(same_frame[row]),
             entries=int(entries[number]),
-            pages=int(pages[number]),
+            size=int(size[number]),
             example=int(new.va[row]),
         )
         for number, row in enumerate(first)
@@ -327,7 +364,7 @@ def _one_sided(side: _Side) -> list[OneSided]:
                 bool(side.kernel[row]),
                 KIND_NAMES[side.kind[row]],
                 len(va),
-                int(size.sum()) >> 12,
+                int(size.sum()),
                 runs(va, size),
             )
         )
@@ -355,6 +392,6 @@ def _dirtied(old: _Side, new: _Side, appeared: _Side, cow: int) -> Dirtied:
         cow=int(saved.sum()),
         appeared=int(other.sum()) + int(fresh.sum()),
         entries=len(va),
-        pages=int(size.sum()) >> 12,
+        size=int(size.sum()),
         ranges=runs(va[order], size[order]),
     )

@@ -34,9 +34,7 @@ class Rule:
     predicate: Predicate
     applies: tuple[str, ...] = ALL_RULES  #: rule sets
     kernels: str = "all kernels"
-    partner: Callable[[Rows, bool], np.ndarray] | None = (
-        None  #: what else makes it one
-    )
+    partner: Callable[[Rows, bool], np.ndarray] | None = None  #: what else makes it one
     why_not: Callable[[Machine], str | None] = lambda _: None  #: why it cannot be applied
 
 
