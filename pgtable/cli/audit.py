@@ -87,7 +87,7 @@ def _print(found: Audit, ranges: int) -> None:
     for rule, why in found.skipped:
         print(wrapped(why, "  ", f"not applied: {rule.id}: "))
     for limit in found.limits:
-        print(wrapped(limit, "  ", "not seen: "))
+        print(wrapped(limit, "  ", "note: "))
 
 
 def _print_finding(finding: Finding, rules: str, ranges: int) -> None:

@@ -118,11 +118,15 @@ def _state(entry: int, kind: str, level: str, rules: str) -> str:
 
 def _flags(change: Transition, level: str, rules: str) -> str:
     """Say which flags went and came."""
-    gone = bits.describe_bits(change.before & ~change.after, level, rules)
-    come = bits.describe_bits(change.after & ~change.before, level, rules)
     if {change.kind_before, change.kind_after} <= _SWAPPED:
         return f"{change.before:#x} -> {change.after:#x}"
-    parts = [f"cleared {gone}"] * (gone != "0") + [f"set {come}"] * (come != "0")
+    moved = change.before ^ change.after
+    parts = []
+    for word, entry in (("cleared", change.before), ("set", change.after)):
+        named = bits.named_bits(entry, level, rules)
+        names = [bit.name for bit in named if moved >> bit.number & 1]
+        if names:
+            parts.append(f"{word} {'|'.join(names)}")
     return "; ".join(parts) or "the same flags"
 
 

@@ -29,7 +29,7 @@ def wrapped(text: str, indent: str = "", label: str = "") -> str:
         text,
         WIDTH,
         initial_indent=indent + label,
-        subsequent_indent=indent + " " * len(label),
+        subsequent_indent=indent + " " * min(len(label), 4),
         break_long_words=False,
         break_on_hyphens=False,
     )

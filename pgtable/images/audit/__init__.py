@@ -18,11 +18,21 @@ from ...engines.switches import RULES as RULE_SETS
 from ..image import Image
 from ..regions import SIZES, Intervals, Runs, runs
 from ..walk import MAX_REPORTS, Walk
-from .recognise import Recognised, recognise
+from .recognise import Recognised, recognise, recognise_census
 from .rows import Machine, chunks, find_machine
 from .rules import RULES, SEVERITIES, Rule
 
-__all__ = ["RULES", "SEVERITIES", "Audit", "Finding", "Recognised", "Rule", "audit", "recognise"]
+__all__ = [
+    "RULES",
+    "SEVERITIES",
+    "Audit",
+    "Finding",
+    "Recognised",
+    "Rule",
+    "audit",
+    "recognise",
+    "recognise_census",
+]
 
 _CR4_CET = 1 << 23
 

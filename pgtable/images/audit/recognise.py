@@ -8,10 +8,15 @@ read-only mappings have none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from ... import bits
+from ...census import Census
 from ..walk import Walk
-from .rows import chunks
+from .rows import any_of, chunks
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,46 @@ def recognise(walk: Walk, rules: str | None = None) -> Recognised:
 
     rules: the rule set where it is known; the counts are made all the same.
     """
-    kept = saved = kernel_kept = kernel_clean = 0
+    counts = np.zeros(4, np.int64)
     for rows in chunks(walk):
         read_only = rows.leaf & ~rows.write_bit
-        dirty = read_only & rows.dirty_bit
-        kernel = read_only & rows.kernel
-        kept += int((dirty & ~rows.bit58).sum())
-        saved += int((read_only & ~rows.dirty_bit & rows.bit58).sum())
-        kernel_kept += int((kernel & rows.dirty_bit).sum())
-        kernel_clean += int((kernel & ~rows.dirty_bit).sum())
+        found = _evidence(read_only, rows.dirty_bit, rows.bit58, rows.kernel)
+        counts += [np.count_nonzero(mask) for mask in found]
+    return _decide(counts, rules)
+
+
+def recognise_census(
+    censuses: Mapping[tuple[str, int], Census], rules: str | None = None
+) -> Recognised:
+    """Do the same from censuses by half and level, as ``image.census()`` gives them."""
+    counts = np.zeros(4, np.int64)
+    for (half, level), census in censuses.items():
+        entries = census.entries
+        leaf = any_of(entries, bits.PRESENT)
+        if level > 1:
+            leaf &= any_of(entries, bits.PSE) & (level <= 3)
+        read_only = leaf & ~any_of(entries, bits.RW)
+        kernel = np.full(len(entries), half == "kernel")
+        found = _evidence(
+            read_only, any_of(entries, bits.DIRTY), any_of(entries, bits.BIT58), kernel
+        )
+        counts += [int(census.counts[mask].sum()) for mask in found]
+    return _decide(counts, rules)
+
+
+def _evidence(
+    read_only: np.ndarray, dirty: np.ndarray, bit58: np.ndarray, kernel: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    return (
+        read_only & dirty & ~bit58,
+        read_only & ~dirty & bit58,
+        read_only & dirty & kernel,
+        read_only & ~dirty & kernel,
+    )
+
+
+def _decide(counts: np.ndarray, rules: str | None) -> Recognised:
+    kept, saved, kernel_kept, kernel_clean = counts.tolist()
     given = rules is not None
     if rules is None and kept != saved + kernel_clean:
         rules = "base" if kept > saved + kernel_clean else "saved_dirty"

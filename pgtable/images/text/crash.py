@@ -26,7 +26,7 @@ class Crash(Format):
     """``vtop`` (the entries on the way to an address) and ``pte`` (one entry)."""
 
     name = "crash"
-    lost = "nothing of the entries; pte prints neither level nor address"
+    lost = "level and address of what pte shows"
 
     def __init__(self) -> None:
         super().__init__()

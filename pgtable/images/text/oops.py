@@ -32,7 +32,7 @@ class Oops(Format):
     """The ``PGD ... P4D ... PUD ... PMD ... PTE ...`` line of a page fault in the kernel."""
 
     name = "oops"
-    lost = "nothing of the entries; those below the first one that is not present are not printed"
+    lost = "entries below the first one that is not present"
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class BadPageMap(Format):
     """``BUG: Bad page map in process ...`` with its ``addr:`` line, and ``bad pmd ...``."""
 
     name = "bad page map"
-    lost = "nothing of the entries that are printed; of the levels above, older kernels print one"
+    lost = "levels above the entry at fault (older kernels print one of them)"
 
     def __init__(self) -> None:
         super().__init__()
