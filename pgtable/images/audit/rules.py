@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import bits
+from ..regions import SIZES
 from .rows import Machine, Rows, any_of
 
 #: Worst first.  "note" is worth knowing and no fault.
@@ -135,7 +136,9 @@ def _outside_uncached(rows: Rows, machine: Machine) -> np.ndarray:
 
 
 def _table_missing(rows: Rows, machine: Machine) -> np.ndarray:
-    return _among(rows, rows.table, machine.missing_tables.touch)
+    missing = machine.missing_tables
+    page = SIZES[1:2]  # a table is one page, whatever its entries cover
+    return _among(rows, rows.table, lambda pa, _: missing.touch(pa, page))
 
 
 def _loop(rows: Rows, machine: Machine) -> np.ndarray:
