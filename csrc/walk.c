@@ -54,13 +54,6 @@ struct pgtable_walk {
 	uint64_t stopped_va;
 };
 
-/* What the levels above allow. */
-struct rights {
-	uint8_t writable;
-	uint8_t user;
-	uint8_t nx;
-};
-
 static inline unsigned level_shift(unsigned level)
 {
 	return PAGE_SHIFT + 9 * (level - 1);
@@ -249,12 +242,22 @@ static size_t count_entries(const pgtable_word *table)
 	return count;
 }
 
+/* The next table is seldom the next page, so the processor does not foresee it. */
+static inline void prefetch_table(const struct pgtable_walk *walk, size_t index)
+{
+	if (index >= walk->ntables || !walk->tables[index].data)
+		return;
+	for (size_t at = 0; at < TABLE_BYTES; at += 64)
+		__builtin_prefetch((const char *)walk->tables[index].data + at);
+}
+
 static int discover_table(struct pgtable_walk *walk, size_t index)
 {
 	/* a copy: reach() may move the tables */
 	struct pgtable_table table = walk->tables[index];
 	const pgtable_word *entries = table.data;
 
+	prefetch_table(walk, index + 1);
 	if (!entries)
 		return 0;
 	walk->tables[index].entries = count_entries(entries);
@@ -325,6 +328,7 @@ static struct pgtable_table *find_table(struct visit *visit, uint64_t pa, unsign
 
 	if (next < walk->level_end[level] && walk->tables[next].pa == pa) {
 		visit->next[level]++;
+		prefetch_table(walk, next + 1);
 		return &walk->tables[next];
 	}
 	found = *find_slot(walk, pa, level);
@@ -368,69 +372,83 @@ static void stop(struct visit *visit, uint64_t va)
 	}
 }
 
-static enum pgtable_kind classify_not_present(uint64_t va, uint64_t entry, unsigned level,
-					      uint64_t *pa)
+/* The low bits that a swap entry stores its type and offset above. */
+static int is_swap_like(uint64_t va, uint64_t entry, unsigned level)
 {
 	unsigned type = entry >> SWP_TYPE_SHIFT;
-	uint64_t offset = ~entry >> SWP_OFFSET_SHIFT & SWP_OFFSET_MASK;
 
-	/* a non-zero entry that is not present stores its frame inverted */
-	*pa = ~entry & frame_mask(entry, level);
+	/* the kernel half is never swapped, and tables of huge pages have no swap files */
+	return !(va >> 63 || entry & SWP_UNUSED_BITS || (level > 1 && type < SWP_FIRST_SPECIAL));
+}
+
+static uint64_t swap_offset(uint64_t entry)
+{
+	return ~entry >> SWP_OFFSET_SHIFT & SWP_OFFSET_MASK;
+}
+
+static enum pgtable_kind classify_not_present(uint64_t va, uint64_t entry, unsigned level)
+{
+	unsigned type = entry >> SWP_TYPE_SHIFT;
+	uint64_t offset = swap_offset(entry);
+
 	if (level > 3)
 		return PGTABLE_KIND_OTHER;
 	if (entry & _PAGE_PROTNONE)
 		return PGTABLE_KIND_PROT_NONE;
-	/* the kernel half is never swapped, and tables of huge pages have no swap files */
-	if (va >> 63 || entry & SWP_UNUSED_BITS || (level > 1 && type < SWP_FIRST_SPECIAL))
+	if (!is_swap_like(va, entry, level))
 		return PGTABLE_KIND_OTHER;
-	*pa = 0;
 	if (type < SWP_FIRST_SPECIAL)
 		return PGTABLE_KIND_SWAP;
 	if (type >= SWP_FIRST_MARKER && offset && offset <= SWP_MAX_MARKER)
 		return PGTABLE_KIND_MARKER;
-	*pa = (offset & SWP_PFN_MASK) << PAGE_SHIFT;
 	return PGTABLE_KIND_MIGRATION;
 }
 
-static void put_not_present(const struct pgtable_columns *out, size_t n, uint64_t va,
-			    uint64_t entry, unsigned level)
+static uint64_t frame_of(uint64_t entry, unsigned traits)
 {
-	out->kind[n] = classify_not_present(va, entry, level, &out->pa[n]);
-	out->leaf[n] = 0;
-	out->writable[n] = 0;
-	out->user[n] = 0;
-	out->nx[n] = 1;
-}
+	unsigned level = traits / PGTABLE_LEVEL;
 
-static struct rights combine(const struct pgtable_walk *walk, struct rights above, uint64_t entry)
-{
-	return (struct rights){
-		.writable = above.writable & (entry >> _PAGE_BIT_RW & 1),
-		.user = above.user & (entry >> _PAGE_BIT_USER & 1),
-		.nx = above.nx | (walk->nxe & (entry >> _PAGE_BIT_NX)),
-	};
-}
-
-static void put(const struct visit *visit, uint64_t va, uint64_t entry, unsigned level,
-		struct rights rights)
-{
-	const struct pgtable_columns *out = visit->out;
-	size_t n = visit->n;
-	int leaf = is_leaf(entry, level);
-
-	out->va[n] = va;
-	out->entry[n] = entry;
-	out->level[n] = level;
-	if (!(entry & _PAGE_PRESENT)) {
-		put_not_present(out, n, va, entry, level);
-		return;
+	if (!(traits & PGTABLE_NOT_PRESENT))
+		return entry & (traits & PGTABLE_TABLE ? PTE_PFN_MASK : frame_mask(entry, level));
+	switch (traits % PGTABLE_NOT_PRESENT) {
+	case PGTABLE_KIND_SWAP:
+	case PGTABLE_KIND_MARKER:
+		return 0;
+	case PGTABLE_KIND_MIGRATION:
+		return (swap_offset(entry) & SWP_PFN_MASK) << PAGE_SHIFT;
+	default:
+		/* a non-zero entry that is not present stores its frame inverted */
+		return ~entry & frame_mask(entry, level);
 	}
-	out->pa[n] = entry & (leaf ? frame_mask(entry, level) : PTE_PFN_MASK);
-	out->kind[n] = leaf ? PGTABLE_KIND_LEAF : PGTABLE_KIND_TABLE;
-	out->leaf[n] = leaf;
-	out->writable[n] = rights.writable;
-	out->user[n] = rights.user;
-	out->nx[n] = rights.nx;
+}
+
+void pgtable_walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		pa[i] = frame_of(entry[i], traits[i]);
+}
+
+/* What this entry allows of what the levels above allow. */
+static inline uint8_t combine(uint8_t above, uint64_t entry, uint8_t nx_mask)
+{
+	uint8_t allowed = (entry >> _PAGE_BIT_RW) & (PGTABLE_WRITABLE | PGTABLE_USER);
+	uint8_t nx = (entry >> (_PAGE_BIT_NX - 2)) & nx_mask;
+
+	return (above & (allowed | PGTABLE_NX)) | nx;
+}
+
+static uint8_t nx_mask_of(const struct pgtable_walk *walk)
+{
+	return walk->nxe ? PGTABLE_NX : 0;
+}
+
+static uint8_t traits_of(uint64_t va, uint64_t entry, unsigned level, uint8_t rights)
+{
+	uint8_t traits = level * PGTABLE_LEVEL;
+
+	if (!(entry & _PAGE_PRESENT))
+		return traits | PGTABLE_NOT_PRESENT | classify_not_present(va, entry, level);
+	return traits | rights | (is_leaf(entry, level) ? 0 : PGTABLE_TABLE);
 }
 
 /* Non-zero entries and their addresses, moved together. */
@@ -448,65 +466,76 @@ static size_t gather(const pgtable_word *table, uint64_t va, uint64_t *entries, 
 	return n;
 }
 
-/* Rows of level 1, as if all were present. */
-static void put_ptes(const struct pgtable_columns *out, size_t at, const uint64_t *entries,
-		     const uint64_t *addresses, size_t n, struct rights above, uint64_t nx_mask)
+/* Level 1 as if all were present; returns whether they are. */
+static int put_traits(uint8_t *restrict traits, const pgtable_word *restrict entries, size_t n,
+		      uint8_t above, uint8_t nx_mask)
 {
-	uint64_t *restrict pa = out->pa + at;
-	uint8_t *restrict writable = out->writable + at;
-	uint8_t *restrict user = out->user + at;
-	uint8_t *restrict nx = out->nx + at;
+	uint64_t all = _PAGE_PRESENT;
 
-	memcpy(out->entry + at, entries, n * sizeof(*entries));
-	memcpy(out->va + at, addresses, n * sizeof(*addresses));
-	memset(out->level + at, 1, n);
-	memset(out->kind + at, PGTABLE_KIND_LEAF, n);
-	memset(out->leaf + at, 1, n);
 	for (size_t i = 0; i < n; i++)
-		pa[i] = entries[i] & PTE_PFN_MASK;
+		all &= entries[i];
 	for (size_t i = 0; i < n; i++)
-		writable[i] = (entries[i] >> _PAGE_BIT_RW) & above.writable;
-	for (size_t i = 0; i < n; i++)
-		user[i] = (entries[i] >> _PAGE_BIT_USER) & above.user;
-	for (size_t i = 0; i < n; i++)
-		nx[i] = (entries[i] >> _PAGE_BIT_NX & nx_mask) | above.nx;
+		traits[i] = PGTABLE_LEVEL | combine(above, entries[i], nx_mask);
+	return all != 0;
 }
 
-static void fill_ptes(struct visit *visit, const pgtable_word *table, uint64_t va,
-		      struct rights above)
+static void fill_full_ptes(struct visit *visit, const pgtable_word *table, uint64_t va)
+{
+	uint64_t *addresses = visit->out->va + visit->n;
+
+	memcpy(visit->out->entry + visit->n, table, TABLE_BYTES);
+	for (size_t i = 0; i < TABLE_ENTRIES; i++)
+		addresses[i] = va + ((uint64_t)i << PAGE_SHIFT);
+}
+
+static size_t fill_some_ptes(struct visit *visit, const pgtable_word *table, uint64_t va)
 {
 	uint64_t entries[TABLE_ENTRIES], addresses[TABLE_ENTRIES];
 	size_t n = gather(table, va, entries, addresses);
-	uint64_t all = _PAGE_PRESENT;
 
 	if (n > visit->capacity - visit->n) {
 		n = visit->capacity - visit->n;
 		stop(visit, addresses[n]);
 	}
-	put_ptes(visit->out, visit->n, entries, addresses, n, above, visit->walk->nxe);
-	for (size_t i = 0; i < n; i++)
-		all &= entries[i];
-	for (size_t i = 0; i < n && !all; i++) {
-		if (!(entries[i] & _PAGE_PRESENT))
-			put_not_present(visit->out, visit->n + i, addresses[i], entries[i], 1);
+	memcpy(visit->out->entry + visit->n, entries, n * sizeof(*entries));
+	memcpy(visit->out->va + visit->n, addresses, n * sizeof(*addresses));
+	return n;
+}
+
+static void fill_ptes(struct visit *visit, const struct pgtable_table *table, uint64_t va,
+		      uint8_t above)
+{
+	const struct pgtable_columns *out = visit->out;
+	const uint64_t *entries = out->entry + visit->n;
+	uint8_t *traits = out->traits + visit->n;
+	size_t n = TABLE_ENTRIES;
+
+	if (table->entries == TABLE_ENTRIES && n <= visit->capacity - visit->n)
+		fill_full_ptes(visit, table->data, va);
+	else
+		n = fill_some_ptes(visit, table->data, va);
+	if (!put_traits(traits, entries, n, above, nx_mask_of(visit->walk))) {
+		for (size_t i = 0; i < n; i++)
+			traits[i] = traits_of(out->va[visit->n + i], entries[i], 1, traits[i]);
 	}
 	visit->n += n;
 }
 
 static void fill_table(struct visit *visit, const struct pgtable_table *table, uint64_t va,
-		       struct rights above)
+		       uint8_t above)
 {
 	const pgtable_word *entries = table->data;
+	const struct pgtable_columns *out = visit->out;
 	unsigned level = table->level;
 
 	if (level == 1) {
-		fill_ptes(visit, entries, va, above);
+		fill_ptes(visit, table, va, above);
 		return;
 	}
 	visit->path[level] = table->pa;
 	for (size_t i = 0; i < TABLE_ENTRIES && !visit->walk->stopped; i++) {
 		uint64_t entry = entries[i], at = entry_va(visit->walk, va, level, i);
-		struct rights rights = combine(visit->walk, above, entry);
+		uint8_t rights = combine(above, entry, nx_mask_of(visit->walk));
 		const struct pgtable_table *child;
 
 		if (!entry)
@@ -515,7 +544,9 @@ static void fill_table(struct visit *visit, const struct pgtable_table *table, u
 			stop(visit, at);
 			return;
 		}
-		put(visit, at, entry, level, rights);
+		out->va[visit->n] = at;
+		out->entry[visit->n] = entry;
+		out->traits[visit->n] = traits_of(at, entry, level, rights);
 		visit->n++;
 		if (!is_table(entry, level))
 			continue;
@@ -579,7 +610,7 @@ size_t pgtable_walk_fill(struct pgtable_walk *walk, const struct pgtable_columns
 
 	begin(&visit);
 	if (walk->tables[0].data)
-		fill_table(&visit, &walk->tables[0], 0, (struct rights){ 1, 1, 0 });
+		fill_table(&visit, &walk->tables[0], 0, PGTABLE_WRITABLE | PGTABLE_USER);
 	return visit.n;
 }
 

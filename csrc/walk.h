@@ -52,17 +52,25 @@ struct pgtable_loop {
 	uint64_t level;		/* of the entry */
 };
 
-/* One row an entry.  leaf, writable, user and nx hold 0 or 1. */
+/*
+ * What else there is to know of an entry, in one byte: its level times 32, and
+ * if it is present to hardware, what all levels down to it allow together; if
+ * it is not, PGTABLE_NOT_PRESENT and its kind.
+ */
+enum pgtable_trait {
+	PGTABLE_WRITABLE = 1,
+	PGTABLE_USER = 2,
+	PGTABLE_NX = 4,
+	PGTABLE_TABLE = 8,
+	PGTABLE_NOT_PRESENT = 16,
+	PGTABLE_LEVEL = 32
+};
+
+/* One row an entry. */
 struct pgtable_columns {
 	uint64_t *va;
 	uint64_t *entry;
-	uint64_t *pa;
-	uint8_t *level;
-	uint8_t *kind;
-	uint8_t *leaf;
-	uint8_t *writable;
-	uint8_t *user;
-	uint8_t *nx;
+	uint8_t *traits;
 	size_t capacity;
 };
 
@@ -84,6 +92,9 @@ void pgtable_walk_bounds(const struct pgtable_walk *walk, uint64_t *once, uint64
 
 /* Fill rows in address order, at most capacity.  Returns how many. */
 size_t pgtable_walk_fill(struct pgtable_walk *walk, const struct pgtable_columns *out, int once);
+
+/* The frame of each of n rows: un-inverted, 0 where the kind has none. */
+void pgtable_walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n);
 
 /*
  * Count the entries of every table instead: census[half * 5 + level - 1], half

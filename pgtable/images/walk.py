@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,17 +62,28 @@ _TABLE = np.dtype(
         ("level", "<u4"),
     ]
 )
-_COLUMNS: dict[str, type] = {
-    "va": np.uint64,
-    "entry": np.uint64,
-    "pa": np.uint64,
-    "level": np.uint8,
-    "kind": np.uint8,
-    "leaf": np.bool_,
-    "writable": np.bool_,
-    "user": np.bool_,
-    "nx": np.bool_,
-}
+#: The columns that C fills; the others are made of them.
+_FILLED: dict[str, type] = {"va": np.uint64, "entry": np.uint64, "traits": np.uint8}
+COLUMNS = ("va", "entry", "pa", "level", "kind", "leaf", "writable", "user", "nx")
+
+
+def _traits() -> dict[str, np.ndarray]:
+    """Return for each value of ``traits`` what it means: ``enum pgtable_trait``."""
+    value = np.arange(256)
+    absent = value & lib.PGTABLE_NOT_PRESENT != 0
+    table = value & lib.PGTABLE_TABLE != 0
+    kind = np.where(absent, value % lib.PGTABLE_NOT_PRESENT, np.where(table, Kind.TABLE, Kind.LEAF))
+    return {
+        "level": (value // lib.PGTABLE_LEVEL).astype(np.uint8),
+        "kind": kind.astype(np.uint8),
+        "leaf": kind == Kind.LEAF,
+        "writable": ~absent & (value & lib.PGTABLE_WRITABLE != 0),
+        "user": ~absent & (value & lib.PGTABLE_USER != 0),
+        "nx": absent | (value & lib.PGTABLE_NX != 0),
+    }
+
+
+_TRAITS = _traits()
 
 
 class Root(NamedTuple):
@@ -146,29 +158,61 @@ class Walk:
     ``writable``, ``user``, ``nx``: what the levels down to this entry allow
     together (bool); an entry that is not present allows nothing.
 
+    ``va`` and ``entry`` are there at once, the others are made when first asked for.
+
     ``tables`` has the tables that were walked, ``reports`` what was odd (at most
     1000 of each kind; ``report_counts`` has all), ``notes`` what had to be assumed,
     ``root`` where it began.
     """
 
-    va: np.ndarray
-    entry: np.ndarray
-    pa: np.ndarray
-    level: np.ndarray
-    kind: np.ndarray
-    leaf: np.ndarray
-    writable: np.ndarray
-    user: np.ndarray
-    nx: np.ndarray
-
-    def __init__(self, root: Root, columns: dict[str, np.ndarray], tables: Tables):
+    def __init__(
+        self, root: Root, va: np.ndarray, entry: np.ndarray, traits: np.ndarray, tables: Tables
+    ):
         self.root = root
+        self.va = va
+        self.entry = entry
         self.tables = tables
         self.notes = list(root.assumed)
         self.reports: list[Report] = []
         self.report_counts: dict[str, int] = {}
-        for name, column in columns.items():
-            setattr(self, name, column)
+        self._traits = traits
+
+    @cached_property
+    def pa(self) -> np.ndarray:
+        """Frame of each entry (uint64)."""
+        pa = np.empty(len(self), np.uint64)
+        lib.pgtable_walk_frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
+        return pa
+
+    @cached_property
+    def level(self) -> np.ndarray:
+        """Level of each entry (uint8)."""
+        return _TRAITS["level"][self._traits]
+
+    @cached_property
+    def kind(self) -> np.ndarray:
+        """:class:`Kind` of each entry (uint8)."""
+        return _TRAITS["kind"][self._traits]
+
+    @cached_property
+    def leaf(self) -> np.ndarray:
+        """Whether each entry maps a page (bool)."""
+        return _TRAITS["leaf"][self._traits]
+
+    @cached_property
+    def writable(self) -> np.ndarray:
+        """Whether all levels allow writing (bool)."""
+        return _TRAITS["writable"][self._traits]
+
+    @cached_property
+    def user(self) -> np.ndarray:
+        """Whether all levels allow user mode (bool)."""
+        return _TRAITS["user"][self._traits]
+
+    @cached_property
+    def nx(self) -> np.ndarray:
+        """Whether any level forbids execution (bool)."""
+        return _TRAITS["nx"][self._traits]
 
     def __len__(self) -> int:
         return len(self.va)
@@ -179,7 +223,7 @@ class Walk:
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """All columns by name."""
-        return {name: getattr(self, name) for name in _COLUMNS}
+        return {name: getattr(self, name) for name in COLUMNS}
 
     @property
     def nbytes(self) -> int:
@@ -258,7 +302,7 @@ class _Native:
 
 
 def _pointer(column: np.ndarray) -> Any:
-    return ffi.cast("void *", column.ctypes.data)
+    return ffi.from_buffer("uint8_t[]" if column.itemsize == 1 else "uint64_t[]", column)
 
 
 def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
@@ -266,9 +310,7 @@ def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
     native = _Native(segments, root)
     rows, once, everywhere = native.plan(limit)
     try:
-        columns: dict[str, np.ndarray] = {
-            name: np.empty(rows, dtype) for name, dtype in _COLUMNS.items()
-        }
+        columns = {name: np.empty(rows, dtype) for name, dtype in _FILLED.items()}
     except (MemoryError, ValueError):
         raise MemoryError(
             f"{rows} entries do not fit in memory; walk with a limit, or count with census()"
@@ -281,7 +323,7 @@ def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
     if filled < rows:  # loops were cut off; shrinking returns the rest
         for column in columns.values():
             column.resize(filled, refcheck=False)
-    walk = Walk(root, columns, native.tables())
+    walk = Walk(root, **columns, tables=native.tables())
     _report_all(walk, native, once, everywhere)
     return walk
 
