@@ -31,12 +31,28 @@ def walk_of(name: str, cpu: int = 0) -> Walk:
         return image.walk(cpu=cpu)
 
 
-def copy(walk: Walk, **changed: Any) -> Walk:
+def with_columns(
+    walk: Walk,
+    columns: dict[str, np.ndarray],
+    tables: Tables | None = None,
+    root: Root | None = None,
+) -> Walk:
+    """Return a walk that has these columns."""
+    made = Walk(
+        root or walk.root,
+        columns["va"],
+        columns["entry"],
+        np.empty(0, np.uint8),
+        walk.tables if tables is None else tables,
+    )
+    vars(made).update(columns)
+    made.reports = list(walk.reports)
+    return made
+
+
+def copy(walk: Walk, root: Root | None = None) -> Walk:
     columns = {name: column.copy() for name, column in walk.columns.items()}
-    tables = Tables(*(column.copy() for column in walk.tables))
-    again = Walk(changed.pop("root", walk.root), columns, tables)
-    again.reports = list(walk.reports)
-    return again
+    return with_columns(walk, columns, Tables(*(column.copy() for column in walk.tables)), root)
 
 
 def faults(found: Audit) -> dict[str, list[int]]:
@@ -217,7 +233,7 @@ def add_row(walk: Walk, va: int, entry: int, **values: Any) -> Walk:
         **values,
     }
     columns = {name: np.insert(column, row, leaf[name]) for name, column in walk.columns.items()}
-    return Walk(walk.root, columns, walk.tables)
+    return with_columns(walk, columns)
 
 
 @pytest.mark.parametrize("nx", [False, True])
@@ -429,8 +445,8 @@ def test_findings_do_not_depend_on_the_size_of_chunks(
 
 def test_an_empty_walk_has_nothing() -> None:
     walk = walk_of("k612-128")
-    empty = Walk(
-        walk.root,
+    empty = with_columns(
+        walk,
         {name: column[:0] for name, column in walk.columns.items()},
         Tables(*(column[:0] for column in walk.tables)),
     )
@@ -468,7 +484,7 @@ def test_user_half_alone_is_recognised(clean: Walk) -> None:
     for walk, rules in ((clean, "saved_dirty"), (walk_of("k61-256"), "base")):
         user = walk.va < np.uint64(1 << 63)
         columns = {name: column[user] for name, column in walk.columns.items()}
-        assert recognise(Walk(walk.root, columns, walk.tables)).rules == rules
+        assert recognise(with_columns(walk, columns)).rules == rules
 
 
 def test_a_few_real_shadow_stacks_do_not_change_the_rules(clean: Walk) -> None:
