@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from .. import bits
 from ..engines.interface import Engine
 from ..engines.native import native
 from .audit.recognise import Recognised, recognise
+from .audit.rows import CHUNK
 from .explain import explain
 from .regions import SIZES, Runs, in_kernel_half, runs
 from .walk import KIND_NAMES, Kind, Walk
@@ -155,10 +156,8 @@ def diff(
     recognised = recognise(after, rules)
     if engine is None:
         engine = native(recognised.rules or "cow")
-    in_before, in_after, only_before, only_after = _align(before, after)
-    differs = before.entry[in_before] != after.entry[in_after]
-    in_before, in_after = in_before[differs], in_after[differs]
-    old, new = _Side.of(before, in_before), _Side.of(after, in_after)
+    rows = _align(before, after)
+    old, new = _Side.of(before, rows.changed_before), _Side.of(after, rows.changed_after)
     transitions, index = _transitions(old, new)
     explained = _explained(transitions, engine, longest)
     order = np.argsort([-transition.entries for transition in explained], kind="stable")
@@ -169,49 +168,105 @@ def diff(
     return Diff(
         recognised=recognised,
         engine=engine.name,
-        same=len(differs) - len(in_after),
-        changed=len(in_after),
+        same=rows.same,
+        changed=len(rows.changed_after),
         transitions=[explained[i] for i in order],
         ranges=ranges,
         ranges_transition=ranges_transition,
-        appeared=_one_sided(_Side.of(after, only_after)),
-        vanished=_one_sided(_Side.of(before, only_before)),
-        dirtied=_dirtied(old, new, _Side.of(after, only_after), cow),
+        appeared=_one_sided(_Side.of(after, rows.only_after)),
+        vanished=_one_sided(_Side.of(before, rows.only_before)),
+        dirtied=_dirtied(old, new, _Side.of(after, rows.only_after), cow),
     )
 
 
 # ---- which entry is which
 
 
-def _align(before: Walk, after: Walk) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pair entries of the same address and level.
+class _Rows(NamedTuple):
+    """Rows of two walks, by what became of them."""
 
-    Returns the rows of pairs, first walk and second, and the rows only in each.
+    same: int
+    changed_before: np.ndarray
+    changed_after: np.ndarray  #: of the same addresses and levels, one by one
+    only_before: np.ndarray
+    only_after: np.ndarray
+
+
+def _align(before: Walk, after: Walk) -> _Rows:
+    """Pair entries of the same address and level, and see which differ.
+
+    Both walks are gone through side by side, a cacheful at a time: what
+    is kept is proportional to the differences.
     """
-    old_order, old_key = _keys(before)
-    new_order, new_key = _keys(after)
-    place = np.searchsorted(old_key, new_key)
-    found = np.zeros(len(new_key), bool)
-    inside = place < len(old_key)
-    found[inside] = old_key[place[inside]] == new_key[inside]
-    only_old = np.ones(len(old_key), bool)
+    old, new = _Ordered(before), _Ordered(after)
+    same = at_old = at_new = 0
+    parts: list[tuple[np.ndarray, ...]] = []
+    while at_old < len(before) or at_new < len(after):
+        old_key, new_key = old.keys(at_old), new.keys(at_new)
+        if len(old_key) and len(new_key):
+            # nothing after these can pair with anything in them
+            end = min(old_key[-1], new_key[-1])
+            old_key = old_key[: np.searchsorted(old_key, end, side="right")]
+            new_key = new_key[: np.searchsorted(new_key, end, side="right")]
+        found = _pair(old_key, new_key)
+        old_rows, new_rows = old.rows(at_old, found[0]), new.rows(at_new, found[1])
+        differs = before.entry[old_rows] != after.entry[new_rows]
+        same += len(differs) - int(np.count_nonzero(differs))
+        parts.append(
+            (
+                old_rows[differs],
+                new_rows[differs],
+                old.rows(at_old, found[2]),
+                new.rows(at_new, found[3]),
+            )
+        )
+        at_old, at_new = at_old + len(old_key), at_new + len(new_key)
+    nothing = np.empty(0, np.intp)
+    columns = [np.concatenate([nothing, *column]) for column in zip(*parts, strict=True)]
+    return _Rows(same, *(columns or [nothing] * 4))
+
+
+def _pair(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the places of pairs in both, and of what is only in each."""
+    nothing = np.empty(0, np.intp)
+    if len(old) == len(new) and np.array_equal(old, new):
+        everything = np.arange(len(old))
+        return everything, everything, nothing, nothing
+    if not len(old) or not len(new):
+        return nothing, nothing, np.arange(len(old)), np.arange(len(new))
+    place = np.minimum(np.searchsorted(old, new), len(old) - 1)
+    found = old[place] == new
+    only_old = np.ones(len(old), bool)
     only_old[place[found]] = False
-    return (
-        old_order[place[found]],
-        new_order[found],
-        np.sort(old_order[only_old]),
-        np.sort(new_order[~found]),
-    )
+    return place[found], np.flatnonzero(found), np.flatnonzero(only_old), np.flatnonzero(~found)
 
 
-def _keys(walk: Walk) -> tuple[np.ndarray, np.ndarray]:
-    """Return one number an entry that orders by address, tables first, and that order."""
-    # addresses of entries are multiples of 4096: the low bits are free
-    key = walk.va | (np.uint64(7) - walk.level.astype(np.uint64))
-    if np.all(key[:-1] < key[1:]):
-        return np.arange(len(key)), key
-    order = np.argsort(key, kind="stable")
-    return order, key[order]
+class _Ordered:
+    """A walk in the order of addresses, tables before what they hold."""
+
+    def __init__(self, walk: Walk):
+        self.walk = walk
+        self.order: np.ndarray | None = None
+        last = -1
+        for first in range(0, len(walk), CHUNK):
+            keys = self.keys(first)
+            if int(keys[0]) <= last or np.any(keys[:-1] >= keys[1:]):
+                self.order = np.argsort(self._keys(slice(None)), kind="stable")
+                break
+            last = int(keys[-1])
+
+    def keys(self, first: int) -> np.ndarray:
+        """Return a cacheful of numbers that order as the entries do."""
+        rows = slice(first, first + CHUNK)
+        return self._keys(rows if self.order is None else self.order[rows])
+
+    def _keys(self, rows: slice | np.ndarray) -> np.ndarray:
+        # addresses of entries are multiples of 4096: the low bits are free
+        return self.walk.va[rows] | (np.uint8(7) - self.walk.level[rows])
+
+    def rows(self, first: int, places: np.ndarray) -> np.ndarray:
+        """Return the rows of the walk at these places from ``first`` on."""
+        return first + places if self.order is None else self.order[first + places]
 
 
 # ---- what an entry says, apart from its frame

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 #: The kernel half starts here: canonical addresses have their top bit set.
 KERNEL = 1 << 63
+
+#: A set of fewer intervals is searched at once; for more there is a map of this many cells.
+_FEW = 64
+_MAP_BITS = 22
 
 #: Bytes that an entry of each level covers; level 0 does not exist.
 SIZES = np.array([0, *(1 << (12 + 9 * level) for level in range(5))], np.uint64)
@@ -76,6 +81,33 @@ class Intervals:
 
     def touch(self, start: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Tell for each range whether any byte of it is in the set."""
+        if len(self) < _FEW:
+            return self._touch(start, size)
+        # most ranges are far from all of a large set: one look at a map tells
+        near = np.flatnonzero(self._near(start, size))
+        touched = np.zeros(len(start), bool)
+        touched[near] = self._touch(start[near], size[near])
+        return touched
+
+    def _near(self, start: np.ndarray, size: np.ndarray) -> np.ndarray:
+        occupied, shift = self._map
+        beyond = np.uint64(len(occupied) - 1)
+        first = np.minimum(start >> shift, beyond)
+        last = np.minimum((start + size - np.uint64(1)) >> shift, beyond)
+        return occupied[first] | occupied[last] | (size >> shift > np.uint64(1))
+
+    @cached_property
+    def _map(self) -> tuple[np.ndarray, np.uint64]:
+        """Which cells of 2**shift bytes have something of the set; none at the end."""
+        end = int(self.end[-1])
+        shift = np.uint64(max(12, end.bit_length() - _MAP_BITS))
+        cells = (end - 1 >> int(shift)) + 2
+        first = (self.start >> shift).astype(np.intp)
+        last = ((self.end - np.uint64(1)) >> shift).astype(np.intp)
+        edges = np.bincount(first, minlength=cells) - np.bincount(last + 1, minlength=cells)
+        return np.cumsum(edges) > 0, shift
+
+    def _touch(self, start: np.ndarray, size: np.ndarray) -> np.ndarray:
         if not len(self):
             return np.zeros(len(start), bool)
         index = np.searchsorted(self.end, start, side="right")

@@ -86,20 +86,10 @@ def test_two_empty_walks(walk: Walk) -> None:
 
 # ---- helpers are named
 
-NAMED = [
-    "wrprotect",
-    "mkold",
-    "mkclean",
-    "mkdirty",
-    "mkyoung",
-    "mkwrite",
-    "mksoft_dirty",
-    "clear_soft_dirty",
-    "mkuffd_wp",
-    "clear_uffd_wp",
-    "mkhuge",
-    "mkdevmap",
-]
+NAMED = (
+    *("wrprotect", "mkwrite", "mkold", "mkyoung", "mkclean", "mkdirty", "mkhuge", "mkdevmap"),
+    *("mksoft_dirty", "clear_soft_dirty", "mkuffd_wp", "clear_uffd_wp"),
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -329,6 +319,20 @@ def test_order_of_rows_does_not_matter(walk: Walk) -> None:
     shuffled = with_columns(walk, **{name: column[order] for name, column in walk.columns.items()})
     assert not diff(walk, shuffled).differs
     assert not diff(shuffled, walk).differs
+
+
+def test_the_size_of_chunks_does_not_matter(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(2).permutation(len(walk))
+    page = leaves(walk, 1)
+    before, after = without(walk, rows[:500]), without(walk, rows[400:900])
+    after = applied(after, pgtable.native("cow").pte_mksoft_dirty, leaves(after, 1)[::3])
+    whole = diff(before, after)
+    for size in (1, 7, 997):
+        monkeypatch.setattr("pgtable.images.diff.CHUNK", size * len(page) // 997 + 1)
+        assert diff(before, after).as_dict() == whole.as_dict()
+    assert whole.same + whole.changed + 900 == len(walk)
+    assert sum(side.entries for side in whole.vanished) == 400
+    assert sum(side.entries for side in whole.appeared) == 400
 
 
 # ---- what was written

@@ -123,8 +123,7 @@ def _cached(rows: Rows) -> np.ndarray:
 
 def _outside(rows: Rows, machine: Machine) -> np.ndarray:
     assert machine.memory is not None
-    inside = machine.memory.contain
-    return rows.leaf & ~_among(rows, rows.leaf, inside)
+    return rows.leaf & ~machine.memory.contain(rows.pa, rows.size)
 
 
 def _outside_cached(rows: Rows, machine: Machine) -> np.ndarray:
