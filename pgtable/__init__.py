@@ -16,6 +16,8 @@ from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperErr
 from .engines.native import isa, isas, native
 from .engines.reference import reference
 from .images import open_image
+from .images.audit import audit
+from .images.diff import diff
 
 __version__ = "0.1.0"
 
@@ -26,9 +28,11 @@ __all__ = [
     "Engine",
     "Helper",
     "UnknownHelperError",
+    "audit",
     "census",
     "chain",
     "check",
+    "diff",
     "isa",
     "isas",
     "native",

@@ -84,6 +84,10 @@ def _print(found: Diff, rows: int) -> None:
     appeared, vanished = (_total(side) for side in (found.appeared, found.vanished))
     print(f"\n{found.same:,} the same, {found.changed:,} changed, {appeared:,} appeared,", end=" ")
     print(f"{vanished:,} vanished")
+    if found.states:
+        print("\nstates of leaves that changed:")
+    for (before, after), entries in found.states.items():
+        print(f"  {before} -> {after} {entries:11,}")
     _print_transitions(found, rules, rows)
     _print_ranges(found, rows)
     _print_one_sided("appeared", found.appeared)

@@ -101,9 +101,24 @@ class Diff:
         """Whether there is any difference."""
         return bool(self.changed or self.appeared or self.vanished)
 
+    @property
+    def states(self) -> dict[tuple[str, str], int]:
+        """How many leaves went from which state to which, most first."""
+        rules = self.recognised.rules or "cow"
+        counts: dict[tuple[str, str], int] = {}
+        for change in self.transitions:
+            if change.kind_before == change.kind_after == "leaf":
+                pair = bits.state(change.before, rules), bits.state(change.after, rules)
+                counts[pair] = counts.get(pair, 0) + change.entries
+        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
         return {
+            "states": [
+                {"before": before, "after": after, "entries": entries}
+                for (before, after), entries in self.states.items()
+            ],
             "rules": self.recognised.rules,
             "rules_given": self.recognised.given,
             "engine": self.engine,
