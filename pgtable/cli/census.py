@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.text:
         return _run_text(args)
-    if args.image or args.root or args.format or args.segment or looks_like_image(args.input):
+    if args.image or args.root or args.image_format or args.segment or looks_like_image(args.input):
         return _run_image(args)
     args.rules = args.rules or "cow"
     return _run_file(args)

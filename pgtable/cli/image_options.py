@@ -21,7 +21,9 @@ IMAGE_HELP = "memory image: ELF core, kdump, page records or raw memory, also .x
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to read an image and which address space to walk."""
     group = parser.add_argument_group("image")
-    group.add_argument("--format", choices=FORMATS, help="of the image (default: told from it)")
+    group.add_argument(
+        "--image-format", choices=FORMATS, help="format of the image (default: from its content)"
+    )
     group.add_argument(
         "--segment",
         action="append",
@@ -44,7 +46,7 @@ def open_from(path: str, args: argparse.Namespace) -> Image:
     segments = None
     if args.segment is not None:
         segments = [_segment(text) for text in args.segment]
-    return open_image(path, format=args.format, segments=segments)
+    return open_image(path, format=args.image_format, segments=segments)
 
 
 def _segment(text: str) -> tuple[int, int, int]:

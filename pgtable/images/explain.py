@@ -25,6 +25,9 @@ _PROTECTION = (
 )
 _VM_SHADOW_STACK = 1 << 37
 
+#: Pairs looked at together: what is kept grows with the helpers to the power of the length.
+_TOGETHER = 4096
+
 #: Runs on (values, the entries to be reached).
 _Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -62,7 +65,11 @@ def explain(
         (_steps(engine, level), ~swapped),
     ):
         rows = np.flatnonzero(mask & (before != after))
-        _search(steps, before, after, rows, longest, found)
+        for first in range(0, len(rows), _TOGETHER):
+            part = rows[first : first + _TOGETHER]
+            chains = _search(steps, before[part], after[part], longest)
+            for row, explanations in zip(part, chains, strict=True):
+                found[row] = explanations
     return found
 
 
@@ -72,14 +79,11 @@ def _is_swap(entries: np.ndarray, level: str) -> np.ndarray:
 
 
 def _search(
-    steps: Sequence[Step],
-    before: np.ndarray,
-    after: np.ndarray,
-    rows: np.ndarray,
-    longest: int,
-    found: list[list[str]],
-) -> None:
+    steps: Sequence[Step], before: np.ndarray, after: np.ndarray, longest: int
+) -> list[list[str]]:
     """Try all chains, shortest first, on the rows that no shorter one explained."""
+    found: list[list[str]] = [[] for _ in before]
+    rows = np.arange(len(before))
     # each: the steps taken, what they made of every row, and where each changed something
     frontier: list[tuple[tuple[int, ...], np.ndarray, np.ndarray]]
     frontier = [((), before, np.ones(len(before), bool))]
@@ -102,7 +106,8 @@ def _search(
         rows = np.array([row for row in rows if not found[row]], np.intp)
         frontier = following
         if not len(rows):
-            return
+            break
+    return found
 
 
 # ---- the steps there are

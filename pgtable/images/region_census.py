@@ -74,40 +74,73 @@ def by_region(
     """
     regions = []
     for half, level in sorted(censuses, key=lambda key: (HALVES.index(key[0]), key[1])):
-        region = Region(half, LEVEL_NAMES[level])
         shown = bits.ALL if known is None else known[half, level]
-        counted = censuses[half, level]
-        for entry, count in zip(counted.entries.tolist(), counted.counts.tolist(), strict=True):
-            _add(region, entry, count, shown, (rules, shstk, config))
-        _sort(region)
-        regions.append(region)
+        place = Region(half, LEVEL_NAMES[level])
+        regions.append(_filled(place, censuses[half, level], shown, (rules, shstk, config)))
     return regions
 
 
 _Switches = tuple[str, bool | None, bool | None]
 
 
-def _add(region: Region, entry: int, count: int, known: int, switches: _Switches) -> None:
-    rules, shstk, config = switches
-    kind = bits.kind(entry, region.level)
-    region.entries += count
-    _count(region.kinds, kind, count)
-    if kind != bits.LEAF:
-        return
-    _count(region.states, state_text(entry, known, rules, config), count)
-    flags = entry & ~_LUMPED
-    _count(region.flag_sets, f"{flags:#018x}", count)
-    for bit in bits.named_bits(entry, region.level, rules, config):
-        if not 1 << bit.number & _LUMPED:
-            _count(region.flags, f"{bit.number:2} {bit.name}", count)
-    if _hidden(known, rules, config):
-        _note(region, "bits of the state are not printed: which of (a) to (e) it is stays open")
-        return
-    found = bits.classify(entry, region.level, rules, shstk, config)
-    if found.letters:
-        _count(region.may_be, " ".join(found.letters), count)
-    if found.unknown:
-        _note(region, found.unknown)
+def _filled(region: Region, counted: Census, known: int, switches: _Switches) -> Region:
+    region.entries = counted.total
+    kinds = _kinds(counted.entries, region.level)
+    for kind in _KIND_ORDER:
+        number = int(counted.counts[kinds == kind].sum())
+        if number:
+            region.kinds[kind] = number
+    leaves = counted.where(kinds == bits.LEAF)
+    _add_states(region, leaves, known, switches)
+    _add_flags(region, leaves, switches)
+    return region
+
+
+def _kinds(entries: np.ndarray, level: str) -> np.ndarray:
+    """Return :func:`pgtable.bits.kind` of each: asked once for each case that it knows."""
+    cases = (bits.PRESENT, bits.PROTNONE, bits.PSE, ~(bits.ACCESSED | bits.DIRTY) & bits.ALL)
+    code = np.zeros(len(entries), np.intp)
+    for number, mask in enumerate(cases):
+        code |= ((entries & np.uint64(mask)) != 0).astype(np.intp) << number
+    kinds = np.empty(len(entries), object)
+    for case in np.unique(code):
+        kinds[code == case] = bits.kind(int(entries[np.argmax(code == case)]), level)
+    return kinds
+
+
+def _add_states(region: Region, leaves: Census, known: int, switches: _Switches) -> None:
+    rules, _, config = switches
+    codes = bits.state_code(leaves.entries, rules, config).astype(np.intp)
+    for code in np.unique(codes):
+        entry = int(leaves.entries[np.argmax(codes == code)])
+        number = int(leaves.counts[codes == code].sum())
+        _count(region.states, state_text(entry, known, rules, config), number)
+        if _hidden(known, rules, config):
+            _note(region, "bits of the state are not printed: which of (a) to (e) it is stays open")
+            continue
+        found = bits.classify(entry, region.level, *switches)
+        if found.letters:
+            _count(region.may_be, " ".join(found.letters), number)
+        if found.unknown:
+            _note(region, found.unknown)
+
+
+def _add_flags(region: Region, leaves: Census, switches: _Switches) -> None:
+    rules, _, config = switches
+    for number in range(64):
+        has = (leaves.entries & ~np.uint64(_LUMPED) & np.uint64(1 << number)) != 0
+        if has.any():
+            entry = int(leaves.entries[np.argmax(has)])
+            named = bits.named_bits(entry, region.level, rules, config)
+            name = next(bit.name for bit in named if bit.number == number)
+            region.flags[f"{number:2} {name}"] = int(leaves.counts[has].sum())
+    words = leaves.entries & ~np.uint64(_LUMPED)
+    sets, which = np.unique(words, return_inverse=True)
+    total = np.zeros(len(sets), np.uint64)
+    np.add.at(total, which, leaves.counts)
+    order = np.argsort(-total.astype(np.int64), kind="stable")
+    pairs = zip(sets[order].tolist(), total[order].tolist(), strict=True)
+    region.flag_sets = {f"{word:#018x}": number for word, number in pairs}
 
 
 def _count(counts: dict[str, int], key: str, count: int) -> None:
@@ -117,15 +150,6 @@ def _count(counts: dict[str, int], key: str, count: int) -> None:
 def _note(region: Region, sentence: str) -> None:
     if sentence not in region.unknown:
         region.unknown.append(sentence)
-
-
-def _sort(region: Region) -> None:
-    for name in ("states", "may_be", "flags"):
-        setattr(region, name, dict(sorted(getattr(region, name).items())))
-    order = [kind for kind in _KIND_ORDER if kind in region.kinds]
-    region.kinds = {kind: region.kinds[kind] for kind in order}
-    by_count = sorted(region.flag_sets.items(), key=lambda item: (-item[1], item[0]))
-    region.flag_sets = dict(by_count)
 
 
 def _hidden(known: int, rules: str, config: bool | None) -> int:
