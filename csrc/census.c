@@ -2,6 +2,9 @@
 #include "census.h"
 
 #include <stdlib.h>
+#ifndef _WIN32
+#include <sys/mman.h>
+#endif
 
 #include "bulk_loops.h"
 #include "parallel.h"
@@ -15,33 +18,82 @@
 #define FRAME_STANDS ((uint64_t)1 << 30)
 #define IGNORED_STANDS ((uint64_t)1 << 52)
 
-/* Bins that were never touched are never looked at: 512 to a group, a page of memory. */
-#define GROUP_BITS 9
+/* Bins that were never touched are never looked at: 1024 to a group, a page of memory. */
+#define GROUP_BITS 10
 #define GROUPS (KEYS >> GROUP_BITS)
 
+/* Words whose bins are found at once: a table. */
+#define BLOCK 512
+
+/*
+ * Bins are small so that many fit the caches; before one can overflow, all go
+ * to total, which is made only then.
+ */
 struct pgtable_census {
-	uint64_t count[KEYS];
+	uint32_t count[KEYS];
 	uint8_t touched[GROUPS];
+	uint64_t *total;
+	uint64_t pending;	/* entries in count */
 };
+
+/* Zeroed memory of which only the pages that are touched are ever made. */
+static void *new_pages(size_t size)
+{
+#ifdef MAP_ANONYMOUS
+	void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return pages == MAP_FAILED ? NULL : pages;
+#else
+	return calloc(1, size);
+#endif
+}
+
+static void free_pages(void *pages, size_t size)
+{
+	if (!pages)
+		return;
+#ifdef MAP_ANONYMOUS
+	munmap(pages, size);
+#else
+	(void)size;
+	free(pages);
+#endif
+}
 
 struct pgtable_census *pgtable_census_new(void)
 {
-	/* calloc: pages of bins that stay empty are never made */
-	return calloc(1, sizeof(struct pgtable_census));
+	return new_pages(sizeof(struct pgtable_census));
 }
 
 void pgtable_census_free(struct pgtable_census *census)
 {
-	free(census);
+	if (!census)
+		return;
+	free_pages(census->total, KEYS * sizeof(uint64_t));
+	free_pages(census, sizeof(*census));
 }
 
-static inline size_t key_of(uint64_t entry)
+/*
+ * Where the bin of a key is: kinds that differ in high bits alone would lie a whole
+ * number of pages apart, and stores at such distances wait for each other.
+ */
+static inline uint32_t bin_of(uint32_t key)
 {
-	size_t key = entry & LOW_MASK;
+	return key ^ ((key >> GROUP_BITS) * 45 & ((1u << GROUP_BITS) - 1));
+}
 
-	key |= (size_t)((entry & FRAME_MASK) != 0) << 12;
-	key |= (size_t)((entry & IGNORED_MASK) != 0) << 13;
-	return key | (size_t)(entry >> 57) << 14;
+/* In halves of 32 bits, so that any vector unit takes four or more at a time. */
+static void bins_of(uint32_t *restrict bins, const pgtable_word *in, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint64_t entry = in[i];
+		uint32_t low = entry, high = entry >> 32;
+		uint32_t frame = (low & (uint32_t)FRAME_MASK) | (high & (uint32_t)(FRAME_MASK >> 32));
+		uint32_t ignored = high & (uint32_t)(IGNORED_MASK >> 32);
+
+		bins[i] = bin_of((low & (uint32_t)LOW_MASK) | (uint32_t)(frame != 0) << 12 |
+				 (uint32_t)(ignored != 0) << 13 | high >> 25 << 14);
+	}
 }
 
 static uint64_t stand_in(size_t key)
@@ -53,23 +105,38 @@ static uint64_t stand_in(size_t key)
 	return entry | (uint64_t)(key >> 14) << 57;
 }
 
-static inline void add_to_bin(struct pgtable_census *census, size_t key, uint64_t n)
+static inline void add_to_bin(struct pgtable_census *census, uint32_t bin, uint32_t n)
 {
-	census->count[key] += n;
-	census->touched[key >> GROUP_BITS] = 1;
+	uint32_t count = census->count[bin];
+
+	census->count[bin] = count + n;
+	if (!count)
+		census->touched[bin >> GROUP_BITS] = 1;
+}
+
+static int all_alike(const uint32_t *bins, size_t n)
+{
+	uint32_t differs = 0;
+
+	for (size_t i = 0; i < n; i++)
+		differs |= bins[i] ^ bins[0];
+	return !differs;
 }
 
 /*
  * Tables hold runs of one kind, and adding to one bin again and again waits for
- * its own store each time: four alike are added at once.
+ * its own store each time: a table of one kind and four alike are added at once.
  */
-static void add_entries(struct pgtable_census *census, const pgtable_word *in, size_t n)
+static void add_to_bins(struct pgtable_census *census, const uint32_t *bins, size_t n)
 {
 	size_t i = 0;
 
+	if (all_alike(bins, n)) {
+		add_to_bin(census, bins[0], n);
+		return;
+	}
 	for (; n - i >= 4; i += 4) {
-		size_t a = key_of(in[i]), b = key_of(in[i + 1]);
-		size_t c = key_of(in[i + 2]), d = key_of(in[i + 3]);
+		uint32_t a = bins[i], b = bins[i + 1], c = bins[i + 2], d = bins[i + 3];
 
 		if (((a ^ b) | (b ^ c) | (c ^ d)) == 0) {
 			add_to_bin(census, a, 4);
@@ -81,7 +148,52 @@ static void add_entries(struct pgtable_census *census, const pgtable_word *in, s
 		add_to_bin(census, d, 1);
 	}
 	for (; i < n; i++)
-		add_to_bin(census, key_of(in[i]), 1);
+		add_to_bin(census, bins[i], 1);
+}
+
+static void add_entries(struct pgtable_census *census, const pgtable_word *in, size_t n)
+{
+	uint32_t bins[BLOCK];
+
+	for (size_t i = 0; i < n; i += BLOCK) {
+		size_t block = n - i < BLOCK ? n - i : BLOCK;
+
+		bins_of(bins, in + i, block);
+		add_to_bins(census, bins, block);
+	}
+}
+
+static inline uint64_t count_of(const struct pgtable_census *census, size_t key)
+{
+	uint32_t bin = bin_of(key);
+
+	return census->count[bin] + (census->total ? census->total[bin] : 0);
+}
+
+static int make_total(struct pgtable_census *census)
+{
+	if (!census->total)
+		census->total = new_pages(KEYS * sizeof(uint64_t));
+	return census->total ? 0 : -1;
+}
+
+/* Move what `from` has counted in small bins to the totals of `into`. */
+static void move_to_total(struct pgtable_census *into, struct pgtable_census *from)
+{
+	for (size_t group = 0; group < GROUPS; group++) {
+		if (!from->touched[group])
+			continue;
+		into->touched[group] = 1;
+		for (size_t bin = group << GROUP_BITS; bin < (group + 1) << GROUP_BITS; bin++) {
+			uint32_t count = from->count[bin];
+
+			if (count) {
+				from->count[bin] = 0;
+				into->total[bin] += count;
+			}
+		}
+	}
+	from->pending = 0;
 }
 
 struct add {
@@ -96,37 +208,42 @@ static void add_part(void *context, unsigned index, size_t first, size_t n)
 	add_entries(add->census[index], add->in + first, n);
 }
 
-static void merge(struct pgtable_census *into, const struct pgtable_census *from)
+/* One more part for each further thread; it is thrown away after being added. */
+static int add_in_parts(struct pgtable_census *census, struct add *add, size_t n, unsigned parts)
 {
-	for (size_t group = 0; group < GROUPS; group++) {
-		if (!from->touched[group])
-			continue;
-		into->touched[group] = 1;
-		for (size_t key = group << GROUP_BITS; key < (group + 1) << GROUP_BITS; key++)
-			into->count[key] += from->count[key];
+	int err = parts > 1 ? make_total(census) : 0;
+
+	add->census[0] = census;
+	for (unsigned i = 1; i < parts; i++) {
+		add->census[i] = err ? NULL : pgtable_census_new();
+		if (!add->census[i])
+			err = -1;
 	}
+	if (!err)
+		pgtable_parallel(add_part, add, n, parts);
+	for (unsigned i = 1; i < parts; i++) {
+		if (!err)
+			move_to_total(census, add->census[i]);
+		pgtable_census_free(add->census[i]);
+	}
+	return err;
 }
 
 int pgtable_census_add(struct pgtable_census *census, const void *in, size_t n,
 		       unsigned threads)
 {
-	struct add add = { .in = in, .census = { census } };
-	unsigned parts = pgtable_parts(n, threads);
-	int err = 0;
+	struct add add = { .in = in };
 
-	for (unsigned i = 1; i < parts; i++) {
-		add.census[i] = pgtable_census_new();
-		if (!add.census[i])
-			err = -1;
+	/* before a bin of 32 bits could overflow */
+	if (n > UINT32_MAX - census->pending) {
+		if (n > UINT32_MAX || make_total(census))
+			return -1;
+		move_to_total(census, census);
 	}
-	if (!err)
-		pgtable_parallel(add_part, &add, n, parts);
-	for (unsigned i = 1; i < parts; i++) {
-		if (!err)
-			merge(census, add.census[i]);
-		pgtable_census_free(add.census[i]);
-	}
-	return err;
+	if (add_in_parts(census, &add, n, pgtable_parts(n, threads)))
+		return -1;
+	census->pending += n;
+	return 0;
 }
 
 size_t pgtable_census_rows(const struct pgtable_census *census, uint64_t *entries,
@@ -139,11 +256,11 @@ size_t pgtable_census_rows(const struct pgtable_census *census, uint64_t *entrie
 			key |= ((size_t)1 << GROUP_BITS) - 1;
 			continue;
 		}
-		if (!census->count[key])
+		if (!count_of(census, key))
 			continue;
 		if (rows < capacity) {
 			entries[rows] = stand_in(key);
-			counts[rows] = census->count[key];
+			counts[rows] = count_of(census, key);
 		}
 		rows++;
 	}

@@ -251,15 +251,15 @@ static inline void prefetch_table(const struct pgtable_walk *walk, size_t index)
 		__builtin_prefetch((const char *)walk->tables[index].data + at);
 }
 
-static int discover_table(struct pgtable_walk *walk, size_t index)
+static int discover_table(struct pgtable_walk *walk, size_t index, int list)
 {
 	/* a copy: reach() may move the tables */
 	struct pgtable_table table = walk->tables[index];
 	const pgtable_word *entries = table.data;
 
-	prefetch_table(walk, index + 1);
-	if (!entries)
+	if (!entries || (table.level == 1 && !list))
 		return 0;
+	prefetch_table(walk, index + 1);
 	walk->tables[index].entries = count_entries(entries);
 	if (table.level == 1)
 		return 0;
@@ -274,14 +274,14 @@ static int discover_table(struct pgtable_walk *walk, size_t index)
 	return 0;
 }
 
-int pgtable_walk_discover(struct pgtable_walk *walk)
+int pgtable_walk_discover(struct pgtable_walk *walk, int list)
 {
 	size_t index = 0;
 
 	for (unsigned level = walk->levels; level >= 1; level--) {
 		walk->level_end[level] = walk->ntables;
 		for (; index < walk->level_end[level]; index++) {
-			if (discover_table(walk, index))
+			if (discover_table(walk, index, list))
 				return -1;
 		}
 	}
@@ -294,16 +294,19 @@ const struct pgtable_table *pgtable_walk_tables(const struct pgtable_walk *walk,
 	return walk->tables;
 }
 
-void pgtable_walk_bounds(const struct pgtable_walk *walk, uint64_t *once, uint64_t *everywhere)
+struct pgtable_bounds pgtable_walk_bounds(const struct pgtable_walk *walk)
 {
-	*once = *everywhere = 0;
+	struct pgtable_bounds bounds = { 0 };
+
 	for (size_t i = 0; i < walk->ntables; i++) {
 		const struct pgtable_table *table = &walk->tables[i];
 		uint64_t expanded = multiply_saturating(table->entries, table->times);
 
-		*once += table->entries;
-		*everywhere = add_saturating(*everywhere, expanded);
+		bounds.once += table->entries;
+		bounds.everywhere = add_saturating(bounds.everywhere, expanded);
+		bounds.tables = add_saturating(bounds.tables, table->times);
 	}
+	return bounds;
 }
 
 /* One visit of all tables in address order, whatever is done with them. */
@@ -563,11 +566,6 @@ static void census_table(struct visit *visit, const struct pgtable_table *table,
 	/* only the top table has entries of both halves */
 	size_t step = level == visit->walk->levels ? TABLE_ENTRIES / 2 : TABLE_ENTRIES;
 
-	if (table->entries > visit->capacity - visit->n) {
-		stop(visit, va);
-		return;
-	}
-	visit->n += table->entries;
 	for (size_t i = 0; i < TABLE_ENTRIES; i += step) {
 		size_t half = entry_va(visit->walk, va, level, i) >> 63;
 
@@ -577,7 +575,7 @@ static void census_table(struct visit *visit, const struct pgtable_table *table,
 	if (level == 1)
 		return;
 	visit->path[level] = table->pa;
-	for (size_t i = 0; i < TABLE_ENTRIES && !visit->walk->stopped; i++) {
+	for (size_t i = 0; i < TABLE_ENTRIES; i++) {
 		uint64_t entry = entries[i], at = entry_va(visit->walk, va, level, i);
 		const struct pgtable_table *child;
 
@@ -614,15 +612,14 @@ size_t pgtable_walk_fill(struct pgtable_walk *walk, const struct pgtable_columns
 	return visit.n;
 }
 
-int64_t pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census,
-			    size_t capacity, int once)
+int pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census, int once)
 {
-	struct visit visit = { .walk = walk, .census = census, .capacity = capacity, .once = once };
+	struct visit visit = { .walk = walk, .census = census, .once = once };
 
 	begin(&visit);
 	if (walk->tables[0].data)
 		census_table(&visit, &walk->tables[0], 0);
-	return visit.err ? -1 : (int64_t)visit.n;
+	return visit.err;
 }
 
 const struct pgtable_loop *pgtable_walk_loops(const struct pgtable_walk *walk, size_t *kept,

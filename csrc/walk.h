@@ -79,16 +79,21 @@ struct pgtable_walk *pgtable_walk_new(const struct pgtable_segment *segments, si
 				      uint64_t root, unsigned levels, int nxe);
 void pgtable_walk_free(struct pgtable_walk *walk);
 
-/* Find and count every table.  Returns 0, or -1 without memory. */
-int pgtable_walk_discover(struct pgtable_walk *walk);
+/*
+ * Find every table, and count its entries (those of level 1 only if they will be
+ * listed: it means reading them).  Returns 0, or -1 without memory.
+ */
+int pgtable_walk_discover(struct pgtable_walk *walk, int list);
 const struct pgtable_table *pgtable_walk_tables(const struct pgtable_walk *walk, size_t *n);
 
-/*
- * How many rows there are at most: with every table expanded at its first address
- * only, and with shared tables expanded wherever they are reached (saturates).
- * Fewer only if there are loops.
- */
-void pgtable_walk_bounds(const struct pgtable_walk *walk, uint64_t *once, uint64_t *everywhere);
+/* What a visit of all tables comes to, at most: less only if there are loops.  Saturates. */
+struct pgtable_bounds {
+	uint64_t once;		/* rows, with every table expanded at its first address only */
+	uint64_t everywhere;	/* rows, with shared tables expanded wherever they are reached */
+	uint64_t tables;	/* tables visited for that */
+};
+
+struct pgtable_bounds pgtable_walk_bounds(const struct pgtable_walk *walk);
 
 /* Fill rows in address order, at most capacity.  Returns how many. */
 size_t pgtable_walk_fill(struct pgtable_walk *walk, const struct pgtable_columns *out, int once);
@@ -98,17 +103,16 @@ void pgtable_walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t 
 
 /*
  * Count the entries of every table instead: census[half * 5 + level - 1], half
- * 0 being the lower (user) one.  Entries that are 0 are counted as well.  At
- * most capacity non-zero entries are visited.  Returns how many were, or -1 without memory.
+ * 0 being the lower (user) one.  Entries that are 0 are counted as well.
+ * Returns 0, or -1 without memory.
  */
-int64_t pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census,
-			    size_t capacity, int once);
+int pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census, int once);
 
 /* Of the last fill or census: the first loops met, and how many there were in all. */
 const struct pgtable_loop *pgtable_walk_loops(const struct pgtable_walk *walk, size_t *kept,
 					      uint64_t *all);
 
-/* Whether the last fill or census stopped at its capacity, and at which address. */
+/* Whether the last fill stopped at its capacity, and at which address. */
 int pgtable_walk_stopped(const struct pgtable_walk *walk, uint64_t *va);
 
 #endif

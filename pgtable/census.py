@@ -65,6 +65,9 @@ class Census:
         return f"<census of {self.total} entries of {len(self.entries)} kinds>"
 
 
+#: Entries that the C side takes in one call.
+_AT_ONCE = 1 << 31
+
 _LUMPED = 0x01FF_FFFF_FFFF_F000
 
 
@@ -80,9 +83,12 @@ class Counter:
     def add(self, entries: Any, *, threads: int = 1) -> None:
         """Count every entry of an array; ``threads`` and errors as for helpers."""
         array = buffers.as_entries(entries, "entries")
-        pointer = ffi.from_buffer("uint8_t[]", array if array.flags.c_contiguous else array.T)
-        if lib.pgtable_census_add(self._histogram, pointer, array.size, processors(threads)):
-            raise MemoryError("no memory for the histogram of a census")
+        flat = (array if array.flags.c_contiguous else array.T).reshape(-1)
+        for start in range(0, flat.size, _AT_ONCE):
+            part = flat[start : start + _AT_ONCE]
+            pointer = ffi.from_buffer(part)
+            if lib.pgtable_census_add(self._histogram, pointer, part.size, processors(threads)):
+                raise MemoryError("no memory for the histogram of a census")
 
     def census(self) -> Census:
         """Return what has been counted so far."""

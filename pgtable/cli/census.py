@@ -17,7 +17,7 @@ from ..files import open_entries
 from ..images.audit import recognise_census
 from ..images.region_census import Region, by_region, census_of_text
 from .common import add_engine_options, engine_of, print_json, print_table, progress
-from .image_options import add_image_options, looks_like_image, open_from, root_of
+from .image_options import add_image_options, looks_like_image, open_from
 from .ranges import wrapped
 from .text_input import LEVEL_NUMBERS, read_text, remarks
 
@@ -92,8 +92,8 @@ def _run_file(args: argparse.Namespace) -> int:
 
 def _run_image(args: argparse.Namespace) -> int:
     with open_from(args.input, args) as image:
-        start = image.root(root_of(args), args.levels, args.cpu)
-        censuses = image.census(root_of(args), args.levels, args.cpu)
+        start = image.root(args.root, args.levels, args.cpu)
+        censuses = image.census(args.root, args.levels, args.cpu)
     recognised = recognise_census(censuses, args.rules)
     switches = resolve(recognised.rules or "cow", args.shstk, args.config)
     regions = by_region(censuses, *switches)

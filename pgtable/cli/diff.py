@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .. import bits
 from ..engines.switches import RULES
 from ..images.diff import LEVEL_NAMES, Diff, OneSided, Transition, diff
-from .common import print_json
+from .common import parse_number, print_json
 from .image_options import (
     IMAGE_HELP,
     add_image_options,
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     with open_from(args.before, args) as image:
         before = walk_from(image, args)
-    args.root = args.root if args.root_after is None else args.root_after
+    if args.root_after is not None:
+        args.root = parse_number(args.root_after, "--root-after")
     args.cpu = args.cpu if args.cpu_after is None else args.cpu_after
     with open_from(args.after, args) as image:
         after = walk_from(image, args)

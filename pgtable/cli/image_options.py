@@ -12,59 +12,24 @@ from ..images import Image, Walk, open_image
 from ..images.compressed import XZ_MAGIC
 from ..images.elf import MAGIC as ELF_MAGIC
 from ..images.kdump import MAGICS as KDUMP_MAGICS
-from ..images.opening import FORMATS
-from .common import parse_number
+from .walk import add_root_options
 
 IMAGE_HELP = "memory image: ELF core, kdump, page records or raw memory, also .xz"
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to read an image and which address space to walk."""
-    group = parser.add_argument_group("image")
-    group.add_argument(
-        "--image-format", choices=FORMATS, help="format of the image (default: from its content)"
-    )
-    group.add_argument(
-        "--segment",
-        action="append",
-        metavar="PA,OFFSET,SIZE",
-        help="raw memory: a piece of it, where it was and where it is in the file",
-    )
-    group.add_argument(
-        "--root", metavar="CR3", help="physical address of the top table (default: the processor's)"
-    )
-    group.add_argument(
-        "--levels", type=int, choices=(4, 5), help="of page tables (default: the processor's)"
-    )
-    group.add_argument(
-        "--cpu", type=int, default=0, metavar="N", help="whose address space (default: 0)"
-    )
+    add_root_options(parser.add_argument_group("image"))
 
 
 def open_from(path: str, args: argparse.Namespace) -> Image:
     """Open an image as the options say."""
-    segments = None
-    if args.segment is not None:
-        segments = [_segment(text) for text in args.segment]
-    return open_image(path, format=args.image_format, segments=segments)
-
-
-def _segment(text: str) -> tuple[int, int, int]:
-    numbers = [parse_number(part, "--segment") for part in text.split(",")]
-    if len(numbers) != 3:
-        raise ValueError(f"--segment: {text!r} is not PA,OFFSET,SIZE")
-    pa, offset, size = numbers
-    return pa, offset, size
-
-
-def root_of(args: argparse.Namespace) -> int | None:
-    """Return the root that the options name."""
-    return None if args.root is None else parse_number(args.root, "--root")
+    return open_image(path, format=args.image_format, segments=args.segment)
 
 
 def walk_from(image: Image, args: argparse.Namespace) -> Walk:
     """Walk the address space that the options name."""
-    return image.walk(root_of(args), args.levels, args.cpu)
+    return image.walk(args.root, args.levels, args.cpu)
 
 
 def describe_walk(walk: Walk) -> str:

@@ -2,7 +2,7 @@
 """Memory images of machines, and the page-table entries in them."""
 
 from .image import Image
-from .opening import open_image
+from .opening import FORMATS, open_image
 from .walk import KIND_NAMES, Kind, Report, Tables, Walk
 
-__all__ = ["KIND_NAMES", "Image", "Kind", "Report", "Tables", "Walk", "open_image"]
+__all__ = ["FORMATS", "KIND_NAMES", "Image", "Kind", "Report", "Tables", "Walk", "open_image"]

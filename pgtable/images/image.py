@@ -160,10 +160,12 @@ class Image:
             processor ``cpu``, or the kernel's own where only VMCOREINFO tells.
         levels: 4 or 5; default: what the processor's CR4 says, else 4.
         nxe: whether bit 63 means NX (EFER.NXE); default: as known, else True.
-        limit: how many entries at most.  Without it a table reached at several
-            addresses is expanded at each as long as there are no more than
-            four times as many entries as in the tables themselves (or 16 Mi);
-            otherwise at its first address only.  ``reports`` says so.
+        limit: how many entries at most.
+
+        A table that is reached at several addresses is expanded at each, as
+        hardware does.  Where that would come to more than ``limit`` entries or,
+        without a limit, to visiting more than four times as many tables as there
+        are (and more than 32768), every table is expanded at its first address only.
 
         A table that is its own ancestor is not followed, a table outside the
         image neither; ``reports`` of the result has them.
@@ -175,21 +177,16 @@ class Image:
         return run_walk(self.tables(start), start, _checked_limit(limit))
 
     def census(
-        self,
-        root: int | None = None,
-        levels: int | None = None,
-        cpu: int = 0,
-        *,
-        limit: int | None = None,
+        self, root: int | None = None, levels: int | None = None, cpu: int = 0
     ) -> dict[tuple[str, int], Census]:
         """Count the entries of an address space without listing them.
 
-        Arguments and errors as for :meth:`walk`.  Returns a :class:`Census` for
-        each ("user" or "kernel", level) that has entries: leaves, tables and
-        entries that are not present, told apart by their bits.
+        Arguments, errors and shared tables as for :meth:`walk`.  Returns a
+        :class:`Census` for each ("user" or "kernel", level) that has entries:
+        leaves, tables and entries that are not present, told apart by their bits.
         """
         start = self.root(root, levels, cpu)
-        return run_census(self.tables(start), start, _checked_limit(limit))
+        return run_census(self.tables(start), start)
 
 
 def _checked_limit(limit: int | None) -> int | None:

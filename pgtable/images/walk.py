@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -12,6 +14,8 @@ import numpy as np
 
 from ..census import Census
 from ..engines._native import ffi, lib
+from ..files import replacing
+from . import export
 from .segments import Segments
 
 
@@ -43,9 +47,9 @@ class Kind(IntEnum):
 #: How a kind is printed, by its number.
 KIND_NAMES = ("leaf", "table", "prot_none", "swap", "migration", "marker", "other")
 
-#: Entries that a walk may always return, however often tables are shared.
-ALWAYS_EXPANDED = 1 << 24
-#: Beyond that, how many times the entries of the tables themselves.
+#: Tables that may always be visited, counting shared ones wherever they are reached.
+ALWAYS_VISITED = 1 << 15
+#: Beyond that, how many times as many as there are.
 EXPANSION = 4
 #: Reports of one kind that are listed; the rest is counted.
 MAX_REPORTS = 1000
@@ -240,6 +244,29 @@ class Walk:
         """Bits 9 to 58 un-inverted: the place in the swap file, or the marker (uint64)."""
         return ~self.entry >> np.uint64(9) & np.uint64((1 << 50) - 1)
 
+    def to_info_tlb(self) -> str:
+        """Return the present leaves as QEMU's ``info tlb`` prints them, a line each.
+
+        QEMU shows the flags of the leaf alone (bit 7 only of large pages), not
+        what the levels above make of them; X means that NX is set.
+        """
+        text = io.BytesIO()
+        export.write_info_tlb(self, text)
+        return text.getvalue().decode("ascii")
+
+    def write_info_tlb(self, path: str | os.PathLike[str]) -> None:
+        """Write what :meth:`to_info_tlb` returns to a file, replaced only when complete."""
+        with replacing(path) as file:
+            export.write_info_tlb(self, file)
+
+    def save_npy(self, path: str | os.PathLike[str]) -> None:
+        """Write all columns as one ``.npy`` of records, which ``numpy.load`` can also map."""
+        export.write_npy(self, path)
+
+    def save_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write all columns as Parquet; ValueError without the extra "parquet"."""
+        export.write_parquet(self, path)
+
     def _report(self, reports: list[Report], total: int | None = None) -> None:
         if reports:
             kind = reports[0].kind
@@ -250,7 +277,7 @@ class Walk:
 class _Native:
     """One walk in C."""
 
-    def __init__(self, segments: Segments, root: Root):
+    def __init__(self, segments: Segments, root: Root, listing: bool):
         self.segments = segments  # keeps the memory alive
         walk = lib.pgtable_walk_new(
             segments.pointer, len(segments.table), root.pa, root.levels, root.nxe
@@ -258,25 +285,24 @@ class _Native:
         if not walk:
             raise MemoryError("no memory for a walk")
         self.walk = ffi.gc(walk, lib.pgtable_walk_free)
-        if lib.pgtable_walk_discover(self.walk):
+        if lib.pgtable_walk_discover(self.walk, listing):
             raise MemoryError("no memory for the list of tables; the image may be damaged")
 
-    def plan(self, limit: int | None) -> tuple[int, bool, int]:
-        """Return (rows at most, shared tables once only, rows with all of them everywhere)."""
-        once = ffi.new("uint64_t *")
-        everywhere = ffi.new("uint64_t *")
-        lib.pgtable_walk_bounds(self.walk, once, everywhere)
-        allowed = limit
-        if allowed is None:
-            allowed = max(ALWAYS_EXPANDED, EXPANSION * once[0])
-        if everywhere[0] <= allowed:
-            return everywhere[0], False, everywhere[0]
-        return min(once[0], allowed), everywhere[0] > once[0], everywhere[0]
+        self.bounds = lib.pgtable_walk_bounds(self.walk)
+
+    @property
+    def excessive(self) -> bool:
+        """Whether shared tables make this so large that they are expanded once only."""
+        _, known = self._listed_tables()
+        return self.bounds.tables > max(ALWAYS_VISITED, EXPANSION * known)
+
+    def _listed_tables(self) -> tuple[Any, int]:
+        n = ffi.new("size_t *")
+        return lib.pgtable_walk_tables(self.walk, n), n[0]
 
     def tables(self) -> Tables:
-        n = ffi.new("size_t *")
-        start = lib.pgtable_walk_tables(self.walk, n)
-        rows = np.frombuffer(ffi.buffer(start, n[0] * _TABLE.itemsize), _TABLE)
+        start, n = self._listed_tables()
+        rows = np.frombuffer(ffi.buffer(start, n * _TABLE.itemsize), _TABLE)
         rows = rows[rows["reached"] > 0]
         return Tables(
             rows["pa"].copy(),
@@ -307,8 +333,12 @@ def _pointer(column: np.ndarray) -> Any:
 
 def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
     """Walk the tables in these segments; see ``Image.walk``."""
-    native = _Native(segments, root)
-    rows, once, everywhere = native.plan(limit)
+    native = _Native(segments, root, listing=True)
+    bounds = native.bounds
+    once = native.excessive if limit is None else bounds.everywhere > limit
+    rows = bounds.once if once else bounds.everywhere
+    if limit is not None:
+        rows = min(rows, limit)
     try:
         columns = {name: np.empty(rows, dtype) for name, dtype in _FILLED.items()}
     except (MemoryError, ValueError):
@@ -324,11 +354,11 @@ def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
         for column in columns.values():
             column.resize(filled, refcheck=False)
     walk = Walk(root, **columns, tables=native.tables())
-    _report_all(walk, native, once, everywhere)
+    _report_all(walk, native, bounds.everywhere if once and bounds.everywhere > bounds.once else 0)
     return walk
 
 
-def _report_all(walk: Walk, native: _Native, once: bool, everywhere: int) -> None:
+def _report_all(walk: Walk, native: _Native, everywhere: int) -> None:
     tables = walk.tables
     outside = np.flatnonzero(~tables.inside)
     listed = [
@@ -338,7 +368,7 @@ def _report_all(walk: Walk, native: _Native, once: bool, everywhere: int) -> Non
     walk._report(listed, len(outside))
     _report_shared(walk)
     walk._report(*native.loops())
-    if once:
+    if everywhere:
         walk._report([Report("once", 0, walk.root.pa, walk.root.levels, everywhere)])
     stopped = native.stopped()
     if stopped is not None:
@@ -365,12 +395,11 @@ def _report_shared(walk: Walk) -> None:
     walk._report(listed, len(shared))
 
 
-def run_census(segments: Segments, root: Root, limit: int | None) -> dict[tuple[str, int], Census]:
+def run_census(segments: Segments, root: Root) -> dict[tuple[str, int], Census]:
     """Count the entries of the tables in these segments; see ``Image.census``."""
-    native = _Native(segments, root)
-    rows, once, _ = native.plan(limit)
+    native = _Native(segments, root, listing=False)
     histograms = [ffi.gc(lib.pgtable_census_new(), lib.pgtable_census_free) for _ in range(10)]
-    if lib.pgtable_walk_census(native.walk, histograms, rows, once) < 0:
+    if ffi.NULL in histograms or lib.pgtable_walk_census(native.walk, histograms, native.excessive):
         raise MemoryError("no memory for the histograms of a census")
     found = {}
     for i, histogram in enumerate(histograms):

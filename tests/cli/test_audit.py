@@ -68,7 +68,6 @@ def test_json_has_everything(capsys: pytest.CaptureFixture[str]) -> None:
         ([NEW, "--memory", "0-x"], "--memory: 'x' is no number"),
         ([NEW, "--physical-bits", "99"], "32 to 52"),
         ([NEW, "--cpu", "7"], "no processor 7"),
-        ([NEW, "--segment", "1,2"], "is not PA,OFFSET,SIZE"),
         ([NEW, "--root", "0x123000"], "not in the image"),
         (["/nonexistent"], "nonexistent"),
     ],

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``pgtable walk``: the page-table entries in a memory image."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import numpy as np
+
+from ..images import FORMATS, KIND_NAMES, Image, Kind, Walk, export, open_image
+from .common import print_json, print_table
+
+HELP = "list the page-table entries in a memory image"
+EXAMPLES = """\
+  pgtable walk guest.vmcore
+  pgtable walk guest.vmcore --cpu 1 --format info-tlb
+  pgtable walk ram.raw --root 0x2a10000 --levels 4 --format npy -o entries.npy
+  pgtable walk ram.raw --segment 0,0,0xc0000000 \\
+                       --segment 0x100000000,0xc0000000,0x40000000 --root 0x2a10000
+
+IMAGE is an ELF core (QEMU's dump-guest-memory, /proc/vmcore), a kdump file,
+page-table pages as records, or raw physical memory; also .xz and .zst.
+"""
+
+#: Reports that are printed of each kind; JSON has more.
+_SHOWN = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("image", metavar="IMAGE", help="memory image of a machine")
+    add_root_options(parser)
+    parser.add_argument("--limit", type=_number, metavar="N", help="list at most N entries")
+    parser.add_argument(
+        "--format",
+        choices=("summary", "table", "info-tlb", "json", "npy", "parquet"),
+        default="summary",
+        help="what to write (default: a summary)",
+    )
+    parser.add_argument("--json", action="store_true", help="the summary as JSON")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="file to write (npy, parquet, info-tlb)"
+    )
+
+
+def add_root_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that say how to read an image and where tables begin."""
+    parser.add_argument(
+        "--root", type=_number, metavar="PA", help="physical address of the top table (CR3)"
+    )
+    parser.add_argument("--levels", type=int, choices=(4, 5), help="levels of tables")
+    parser.add_argument(
+        "--cpu", type=int, default=0, metavar="N", help="whose registers to use (default: 0)"
+    )
+    parser.add_argument(
+        "--image-format", choices=FORMATS, help="format of the image (default: from its content)"
+    )
+    parser.add_argument(
+        "--segment",
+        type=_segment,
+        action="append",
+        metavar="PA,OFFSET,SIZE",
+        help="a piece of raw memory in the file; may be repeated",
+    )
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number; write 123 or 0x7b") from None
+
+
+def _segment(text: str) -> tuple[int, int, int]:
+    numbers = [_number(part) for part in text.split(",")]
+    if len(numbers) != 3:
+        raise argparse.ArgumentTypeError(f"{text!r} is not PA,OFFSET,SIZE")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def open_asked(args: argparse.Namespace) -> Image:
+    """Open the image that the arguments name."""
+    return open_image(args.image, format=args.image_format, segments=args.segment)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    if args.format in ("npy", "parquet") and not args.output:
+        raise ValueError(f"--format {args.format} writes a file: name it with -o")
+    if args.output and args.format in ("summary", "table", "json"):
+        raise ValueError(f"--format {args.format} is printed; -o is for info-tlb, npy and parquet")
+    with open_asked(args) as image:
+        walk = image.walk(args.root, args.levels, args.cpu, limit=args.limit)
+        if args.format == "summary":
+            _summary(image, walk, args.json)
+        else:
+            _write(walk, args.format, args.output)
+    return 0
+
+
+def _write(walk: Walk, form: str, output: str | None) -> None:
+    if form == "npy":
+        walk.save_npy(str(output))
+    elif form == "parquet":
+        walk.save_parquet(str(output))
+    elif form == "info-tlb" and output:
+        walk.write_info_tlb(output)
+    elif form == "info-tlb":
+        export.write_info_tlb(walk, sys.stdout.buffer)
+    else:
+        _print_rows(walk, form == "json")
+
+
+def _print_rows(walk: Walk, as_json: bool) -> None:
+    """Print an entry a line: aligned columns, or a JSON object."""
+    line = (
+        '{{"va":"{:#018x}","level":{},"kind":"{}","entry":"{:#018x}","pa":"{:#x}",'
+        '"writable":{},"user":{},"nx":{}}}'
+        if as_json
+        else "{:#018x} {} {:9} {:#018x} {:#014x} {}{}{}"
+    )
+    words = ("false", "true") if as_json else None
+    for part in export.chunks(walk):
+        columns = [getattr(walk, name)[part].tolist() for name in _ROW]
+        for va, level, kind, entry, pa, *rights in zip(*columns, strict=True):
+            shown = (
+                [words[right] for right in rights]
+                if words
+                else [letter if right else "-" for letter, right in zip("WUX", rights, strict=True)]
+            )
+            print(line.format(va, level, KIND_NAMES[kind], entry, pa, *shown))
+
+
+_ROW = ("va", "level", "kind", "entry", "pa", "writable", "user", "nx")
+
+
+def counts(walk: Walk) -> dict[str, dict[str, int]]:
+    """Return how many entries of each kind each half and level has."""
+    half = walk.va >> np.uint64(63)
+    found: dict[str, dict[str, int]] = {}
+    for number, name in enumerate(("user", "kernel")):
+        for level in range(1, walk.root.levels + 1):
+            kinds = np.bincount(
+                walk.kind[(half == number) & (walk.level == level)], minlength=len(Kind)
+            )
+            if kinds.any():
+                found[f"{name} level {level}"] = dict(zip(KIND_NAMES, kinds.tolist(), strict=True))
+    return found
+
+
+def _summary(image: Image, walk: Walk, as_json: bool) -> None:
+    by_level = counts(walk)
+    notes = [*image.notes, *walk.notes]
+    if as_json:
+        print_json(
+            {
+                "image": str(image.path),
+                "format": image.format,
+                "processors": len(image.cpus),
+                "root": f"{walk.root.pa:#x}",
+                "levels": walk.root.levels,
+                "nxe": walk.root.nxe,
+                "entries": len(walk),
+                "tables": len(walk.tables.pa),
+                "counts": by_level,
+                "reports": walk.report_counts,
+                "findings": [_as_json(report) for report in walk.reports],
+                "notes": notes,
+            }
+        )
+        return
+    print(f"{image.path}: {image.format}, {len(image.cpus)} processors")
+    print(
+        f"root {walk.root.pa:#x}, {walk.root.levels} levels:"
+        f" {len(walk):,} entries in {len(walk.tables.pa):,} tables\n"
+    )
+    used = [name for name in KIND_NAMES if any(row[name] for row in by_level.values())]
+    print_table([[where, *(row[k] for k in used)] for where, row in by_level.items()], ["", *used])
+    _print_reports(walk)
+    for note in notes:
+        print(f"note: {note}")
+
+
+def _as_json(report: Any) -> dict[str, Any]:
+    return {
+        "kind": report.kind,
+        "va": f"{report.va:#018x}",
+        "pa": f"{report.pa:#x}",
+        "level": report.level,
+        "count": report.count,
+        "text": str(report),
+    }
+
+
+def _print_reports(walk: Walk) -> None:
+    print()
+    for kind, total in walk.report_counts.items():
+        for report in [report for report in walk.reports if report.kind == kind][:_SHOWN]:
+            print(f"{kind}: {report}")
+        if total > _SHOWN:
+            print(f"{kind}: and {total - _SHOWN:,} more")
