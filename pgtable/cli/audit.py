@@ -18,7 +18,7 @@ from .image_options import (
     walk_as_dict,
     walk_from,
 )
-from .ranges import address_range, plural, size_text, wrapped
+from .ranges import address_range, count, plural, size_text, wrapped
 
 HELP = "find in a memory image what page tables should not say"
 EXAMPLES = """\
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--physical-bits", type=int, metavar="N", help="width of physical addresses, from CPUID"
     )
     parser.add_argument(
-        "--ranges", type=int, default=8, metavar="N", help="ranges to print of each (default: 8)"
+        "--ranges", type=count, default=8, metavar="N", help="ranges to print of each (default: 8)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all ranges")
     add_image_options(parser)
@@ -99,8 +99,7 @@ def _print_finding(finding: Finding, rules: str, ranges: int) -> None:
     print(
         f"  {entries}, {size_text(finding.size)} in {plural(len(finding.ranges.start), 'range')}:"
     )
-    shown = list(finding.ranges.rows())
-    for start, end, first, members in shown[: max(0, ranges)]:
+    for start, end, first, members in finding.ranges.rows(ranges):
         entry, level = int(finding.entry[first]), LEVEL_NAMES[finding.level[first]]
         state = bits.state(entry, rules)
         print(f"  {address_range(start, end)} {members:7,} {level} {state}")
@@ -108,5 +107,6 @@ def _print_finding(finding: Finding, rules: str, ranges: int) -> None:
             print(wrapped(bits.describe_bits(entry, level, rules), "      ", f"{entry:#018x} "))
     if finding.partner is not None:
         print(f"      the first is executable at {finding.partner:016x}")
-    if len(shown) > ranges:
-        print(f"  ... {plural(len(shown) - ranges, 'more range')} (--ranges, --json)")
+    more = len(finding.ranges.start) - ranges
+    if more > 0:
+        print(f"  ... {plural(more, 'more range')} (--ranges, --json)")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Sequence
 
 from .. import bits
@@ -19,7 +18,7 @@ from .image_options import (
     walk_as_dict,
     walk_from,
 )
-from .ranges import address_range, plural, size_text, wrapped
+from .ranges import address_range, count, plural, size_text, wrapped
 
 HELP = "compare the page tables of two memory images of one machine"
 EXAMPLES = """\
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many helpers in a row may explain a transition (default: 2)",
     )
     parser.add_argument(
-        "--ranges", type=int, default=10, metavar="N", help="rows of each table (default: 10)"
+        "--ranges", type=count, default=10, metavar="N", help="rows of each table (default: 10)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all ranges")
     parser.add_argument("--root-after", metavar="CR3", help="--root in AFTER (default: the same)")
@@ -149,11 +148,10 @@ def _explanations(change: Transition) -> list[str]:
 def _print_ranges(found: Diff, rows: int) -> None:
     if len(found.ranges.start):
         print("\nchanged, by address (entries, number of the transition):")
-    numbers = found.ranges_transition.tolist()
-    rows_of = zip(found.ranges.rows(), numbers, strict=True)
-    for (start, end, _, members), number in itertools.islice(rows_of, rows):
+    numbers = found.ranges_transition[:rows].tolist()
+    for (start, end, _, members), number in zip(found.ranges.rows(rows), numbers, strict=True):
         print(f"  {address_range(start, end)} {members:9,}  {number + 1}.")
-    _print_more(len(numbers), rows, "range")
+    _print_more(len(found.ranges.start), rows, "range")
 
 
 def _print_one_sided(what: str, sides: Sequence[OneSided]) -> None:
@@ -176,7 +174,7 @@ def _print_dirtied(found: Diff, rows: int) -> None:
         f" (soft-dirty {written.soft_dirty:,}, Dirty {written.dirty:,}, Cow {written.cow:,},"
         f" new and dirty {written.appeared:,})"
     )
-    for start, end, _, members in list(written.ranges.rows())[:rows]:
+    for start, end, _, members in written.ranges.rows(rows):
         print(f"  {address_range(start, end)} {members:9,}")
     _print_more(len(written.ranges.start), rows, "range")
 

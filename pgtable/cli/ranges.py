@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import textwrap
 
 WIDTH = 80
@@ -33,6 +34,14 @@ def wrapped(text: str, indent: str = "", label: str = "") -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def count(text: str) -> int:
+    """Return how many rows to print, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+    return number
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:

@@ -33,9 +33,9 @@ class Runs(NamedTuple):
     first: np.ndarray  #: index of the first member
     members: np.ndarray  #: how many members
 
-    def rows(self) -> Iterator[tuple[int, int, int, int]]:
-        """Yield start, end, first and members of each run, as ints."""
-        return zip(*(column.tolist() for column in self), strict=True)
+    def rows(self, limit: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+        """Yield start, end, first and members of each run (or of the first few), as ints."""
+        return zip(*(column[:limit].tolist() for column in self), strict=True)
 
 
 def runs(va: np.ndarray, size: np.ndarray, group: np.ndarray | None = None) -> Runs:

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgtable.images.regions import SIZES, Intervals, in_kernel_half, runs
@@ -34,6 +34,7 @@ def test_halves() -> None:
     assert in_kernel_half(va).tolist() == [False, False, True, True]
 
 
+@settings(deadline=None)
 @given(PAIRS.filter(lambda pairs: all(size for _, size in pairs)))
 def test_intervals_hold_what_they_were_given(pairs: list[tuple[int, int]]) -> None:
     intervals = Intervals(*columns(pairs))
@@ -45,6 +46,7 @@ def test_intervals_hold_what_they_were_given(pairs: list[tuple[int, int]]) -> No
 
 
 @pytest.mark.parametrize("few", [0, 64])
+@settings(deadline=None)
 @given(
     pairs=PAIRS.filter(lambda pairs: all(size for _, size in pairs)),
     asked=st.lists(st.tuples(st.integers(0, 80), st.integers(1, 20)), min_size=1, max_size=30),
@@ -55,6 +57,7 @@ def test_touch_and_contain(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pgtable.images.regions._FEW", few if pairs else 64)
+        patch.setattr("pgtable.images.regions._MAP_BITS", 5)
         start, size = (column * U64(unit) for column in columns(pairs))
         intervals = Intervals(start, size)
         at, length = (column * U64(unit) for column in columns(asked))

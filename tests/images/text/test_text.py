@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgtable import bits
@@ -231,6 +231,36 @@ def test_an_address_belongs_to_its_own_report() -> None:
     assert twice == rows(OOPS) + rows(OOPS_ADDRESS_LATER)
 
 
+FAULTS = {
+    "BUG: unable to handle page fault for address: ffffc90000123456": 0xFFFFC90000123000,
+    "BUG: unable to handle kernel paging request at ffffc90000123456": 0xFFFFC90000123000,
+    "BUG: unable to handle kernel paging request at virtual address 00001234": 0x1000,
+    "BUG: kernel NULL pointer dereference, address: 0000000000002010": 0x2000,
+    "BUG: unable to handle kernel NULL pointer dereference at 0000000000000010": 0,
+    "BUG: unable to handle kernel NULL pointer dereference at           (null)": 0,
+    "thing: Corrupted page table at address 7f0012345678": 0x7F0012345000,
+}
+
+
+@pytest.mark.parametrize("line", FAULTS)
+def test_every_way_to_report_a_fault(line: str) -> None:
+    found = parse([line, "PGD 1 P4D 1 PUD 1 PMD 1 PTE 25"])
+    assert (found.records[-1].level, found.records[-1].va) == (1, FAULTS[line])
+    assert found.ignored == 0
+
+
+def test_a_pgd_alone_may_be_of_either_level() -> None:
+    (record,) = text("PGD 0").records
+    assert (record.level, record.entry) == (4, 0)
+    assert "5" in record.note
+
+
+def test_pte_shows_neither_level_nor_address_and_says_so() -> None:
+    plain, swapped, large = text(PTE).records
+    assert (plain.note, swapped.note) == ("", "")
+    assert "PAT" in large.note
+
+
 def test_an_address_far_above_is_not_taken() -> None:
     fault, _, _, tables, *_ = OOPS.strip().splitlines()
     near = [fault, *["other text"] * 39, tables]
@@ -356,11 +386,13 @@ def test_nothing_is_nothing() -> None:
     assert not found.lost
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=80), max_size=30))
 def test_any_text_is_taken(lines: list[str]) -> None:
     parse(lines)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_broken_samples_are_taken(data: st.DataObject) -> None:
     lines = "\n".join(sample for sample, _ in SAMPLES.values()).splitlines()
