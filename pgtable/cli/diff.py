@@ -150,7 +150,8 @@ def _print_ranges(found: Diff, rows: int) -> None:
         print("\nchanged, by address (entries, number of the transition):")
     numbers = found.ranges_transition[:rows].tolist()
     for (start, end, _, members), number in zip(found.ranges.rows(rows), numbers, strict=True):
-        print(f"  {address_range(start, end)} {members:9,}  {number + 1}.")
+        level = LEVEL_NAMES[found.transitions[number].level]
+        print(f"  {address_range(start, end)} {members:9,} {level}  {number + 1}.")
     _print_more(len(found.ranges.start), rows, "range")
 
 
