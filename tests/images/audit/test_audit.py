@@ -245,6 +245,8 @@ def test_the_vsyscall_page_is_a_note_unless_writable(clean: Walk, nx: bool) -> N
     assert [f.va.tolist() for f in found.findings if f.rule.id == "vsyscall"] == [[va]]
     walk = add_row(clean, va, 0x7FFD127, user=True, nx=True, writable=True)
     assert faults(look(walk)) == {"user-accessible-kernel": [va]}
+    walk = add_row(clean, va, 0x7FFD121)
+    assert "vsyscall" not in [finding.rule.id for finding in look(walk).findings]
     walk = add_row(clean, va + 0x1000, 0x7FFD125, user=True)
     assert faults(look(walk)) == {"user-accessible-kernel": [va + 0x1000]}
 
