@@ -18,6 +18,8 @@ from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperErr
 from .engines.native import isa, isas, native
 from .engines.reference import reference
 from .images import open_image
+from .images.audit import audit
+from .images.diff import diff
 
 #: What must hold of a sound set of helpers; see check_laws().
 laws = LAWS
@@ -31,12 +33,14 @@ __all__ = [
     "Engine",
     "Helper",
     "UnknownHelperError",
+    "audit",
     "census",
     "chain",
     "check",
     "check_laws",
     "compare",
     "compare_levels",
+    "diff",
     "isa",
     "isas",
     "laws",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``pgtable census``: count the entries of a file by kind, state and flag."""
+"""``pgtable census``: count the entries of a file, an image or a text by kind, state, flag."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,23 @@ from ..census import Census, Counter
 from ..engines.interface import Engine
 from ..engines.switches import Switches, resolve
 from ..files import open_entries
+from ..images.audit import recognise_census
+from ..images.region_census import Region, by_region, census_of_text
 from .common import add_engine_options, engine_of, print_json, print_table, progress
+from .image_options import add_image_options, looks_like_image, open_from
+from .ranges import wrapped
+from .text_input import LEVEL_NUMBERS, read_text, remarks
 
-HELP = "count the entries of a file: kinds, states, flags"
+HELP = "count the entries of a file or memory image: kinds, states, flags"
 EXAMPLES = """\
   pgtable census dump.bin
   pgtable census dump.npy --rules saved_dirty --json
   pgtable census tables.bin --level pmd
+  pgtable census vmcore --cpu 1
+  pgtable census ram.bin --image --root 0x544e000
+  dmesg | pgtable census --text -
 
+ELF cores and kdump files are taken for images, others with --image.
 Flags and states are of present leaf entries: in others the bits mean other
 things.  Tests are every test helper of the rules, asked of every entry.
 """
@@ -28,22 +38,40 @@ things.  Tests are every test helper of the rules, asked of every entry.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", metavar="IN", help="file of entries: raw or .npy, also .xz")
+    parser.add_argument(
+        "input", metavar="IN", help="file of entries (raw or .npy, also .xz), image, or text"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--image", action="store_true", help="IN is a memory image: walk its tables")
+    what.add_argument(
+        "--text", action="store_true", help="IN is text with entries in it; - is standard input"
+    )
     parser.add_argument(
         "--level",
         choices=("pte", "pmd", "pud"),
         default="pte",
-        help="level of the entries (default: pte)",
+        help="level of the entries, where IN does not say it (default: pte)",
     )
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="counting threads; 0: all processors"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_engine_options(parser)
+    parser.set_defaults(rules=None)  # of an image they are recognised
+    add_image_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    if args.text:
+        return _run_text(args)
+    if args.image or args.root or args.image_format or args.segment or looks_like_image(args.input):
+        return _run_image(args)
+    args.rules = args.rules or "cow"
+    return _run_file(args)
+
+
+def _run_file(args: argparse.Namespace) -> int:
     engine = engine_of(args)
     counter = Counter()
     with open_entries(args.input) as source:
@@ -60,6 +88,92 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(args.input, report)
     return 0
+
+
+def _run_image(args: argparse.Namespace) -> int:
+    with open_from(args.input, args) as image:
+        start = image.root(args.root, args.levels, args.cpu)
+        censuses = image.census(args.root, args.levels, args.cpu)
+    recognised = recognise_census(censuses, args.rules)
+    switches = resolve(recognised.rules or "cow", args.shstk, args.config)
+    regions = by_region(censuses, *switches)
+    if args.json:
+        print_json(
+            {
+                "input": args.input,
+                "root": f"{start.pa:#x}",
+                "levels": start.levels,
+                "notes": start.assumed,
+                **switches._asdict(),
+                "rules_given": recognised.given,
+                "regions": [region.as_dict() for region in regions],
+            }
+        )
+        return 0
+    total = sum(region.entries for region in regions)
+    print(f"{args.input}: {total:,} entries from {start.pa:#x}, {start.levels} levels")
+    print(wrapped(recognised.text))
+    print(wrapped(recognised.evidence, "  "))
+    for note in start.assumed:
+        print(wrapped(note))
+    _print_regions(regions)
+    return 0
+
+
+def _run_text(args: argparse.Namespace) -> int:
+    text = read_text(args.input)
+    censuses, known = census_of_text(text, LEVEL_NUMBERS[args.level])
+    switches = resolve(args.rules or "cow", args.shstk, args.config)
+    regions = by_region(censuses, *switches, known=known)
+    if args.json:
+        print_json(
+            {
+                "input": args.input,
+                **switches._asdict(),
+                "lost": text.lost,
+                "notes": text.notes,
+                "ignored_lines": text.ignored,
+                "regions": [region.as_dict() for region in regions],
+            }
+        )
+        return 0
+    total = sum(region.entries for region in regions)
+    print(f"{args.input}: {total:,} entries, rules {switches.rules}")
+    for line in remarks(text):
+        print(wrapped(line))
+    _print_regions(regions)
+    return 0
+
+
+def _print_regions(regions: Sequence[Region]) -> None:
+    rows: list[list[Any]] = []
+    for region in regions:
+        place = f"{region.half} {region.level}"
+        for kind, count in region.kinds.items():
+            rows.append([place, kind, count, ""])
+            place = ""
+            if kind != bits.LEAF:
+                continue
+            for state, leaves in region.states.items():
+                rows.append(["", f"  {state}", leaves, f"{leaves / count:7.2%}"])
+    print()
+    print_table(rows, ["where", "kind, state of leaves", "entries", "of leaves"])
+    for region in regions:
+        if region.leaves:
+            _print_leaves(region)
+
+
+def _print_leaves(region: Region) -> None:
+    print(f"\n{region.half} {region.level} leaves:")
+    for letters, count in region.may_be.items():
+        either = " or ".join(f"({letter})" for letter in letters.split())
+        print(wrapped(f"{count:,} are {either}", "  "))
+    for sentence in region.unknown:
+        print(wrapped(sentence, "  ", "cannot be known: "))
+    rows = [[name, count] for name, count in region.flags.items()]
+    print_table(rows, ["flag", "leaves"])
+    print()
+    print_table([*region.flag_sets.items()], ["flag set", "leaves"])
 
 
 def summary(census: Census, engine: Engine, level: str, switches: Switches) -> dict[str, Any]:

@@ -4,25 +4,41 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from .. import bits
 from ..engines import buffers
 from ..engines.switches import RULES, resolve
+from ..images.region_census import state_text
+from ..images.text import Record
 from .common import parse_number, print_json
+from .ranges import wrapped
+from .text_input import read_text, remarks
 
 HELP = "print every bit of entries by name, their frame and their state"
 EXAMPLES = """\
   pgtable decode 0x8000000000000867
   pgtable decode --level pmd --rules saved_dirty 0x84000000000008a5
   pgtable decode --no-shstk 0x8000000000000065
+  dmesg | pgtable decode --from -
+
+--from reads what kernels and tools print: crash's pte and vtop, QEMU's info
+tlb, page_tables files, the PGD ... PTE line of an oops, Bad page map reports,
+and bare numbers, one a line.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("entries", metavar="ENTRY", nargs="+", help="an entry, as 0x... or decimal")
+    parser.add_argument("entries", metavar="ENTRY", nargs="*", help="an entry, as 0x... or decimal")
     parser.add_argument(
-        "--level", choices=bits.LEVELS, default="pte", help="level of the entries (default: pte)"
+        "--from", dest="text", metavar="FILE", help="text with entries in it; - is standard input"
+    )
+    parser.add_argument(
+        "--level",
+        choices=bits.LEVELS,
+        default="pte",
+        help="level of the entries, where it is not known (default: pte)",
     )
     parser.add_argument(
         "--rules", choices=RULES, default="cow", help="whose semantics apply (default: cow)"
@@ -38,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     resolve(args.rules, args.shstk, None)
+    if args.text is not None:
+        if args.entries:
+            raise ValueError("--from has the entries; name no others beside it")
+        return _run_text(args)
+    if not args.entries:
+        raise ValueError("no entries; name some, or a text with --from")
     entries = [buffers.as_int(parse_number(text, "entry"), "entry") for text in args.entries]
     found = [bits.decode(entry, args.level, args.rules, args.shstk) for entry in entries]
     if args.json:
@@ -45,6 +67,77 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print("\n\n".join(text(decoded) for decoded in found))
     return 0
+
+
+def _run_text(args: argparse.Namespace) -> int:
+    read = read_text(args.text)
+    if args.json:
+        print_json(
+            {
+                "lost": read.lost,
+                "notes": read.notes,
+                "ignored_lines": read.ignored,
+                "entries": [_record_dict(record, args) for record in read.records],
+            }
+        )
+        return 0
+    for record in read.records:
+        print(_record_text(record, args))
+        print()
+    for remark in remarks(read):
+        print(wrapped(remark))
+    return 0
+
+
+#: Frame bits of every size of page: known all together or not at all.
+_FRAME = bits.LEAF_FRAME["pud"]
+
+
+def _decode_record(record: Record, args: argparse.Namespace) -> bits.Decoded:
+    level = bits.LEVELS[record.level - 1] if record.level else args.level
+    return bits.decode(record.entry, level, args.rules, args.shstk)
+
+
+def _record_dict(record: Record, args: argparse.Namespace) -> dict[str, Any]:
+    decoded = _decode_record(record, args).as_dict()
+    if record.known != bits.ALL:
+        decoded.update(state=state_text(record.entry, record.known, args.rules))
+        decoded.update(may_be=None, text=None, unknown="not all bits are printed")
+        if not record.known & _FRAME:
+            decoded.update(frame=None, address=None)
+    return {
+        "line": record.line,
+        "format": record.format,
+        "va": None if record.va is None else f"{record.va:#x}",
+        "count": record.count,
+        "known": f"{record.known:#018x}",
+        "level_known": record.level != 0,
+        "note": record.note,
+        **decoded,
+    }
+
+
+def _record_text(record: Record, args: argparse.Namespace) -> str:
+    decoded = _decode_record(record, args)
+    place = "at an address not printed" if record.va is None else f"at {record.va:016x}"
+    head = f"line {record.line}, {record.format}: {decoded.level} {place}"
+    if record.count > 1:
+        head += f" and {record.count - 1:,} more like it"
+    if not record.level:
+        head += "\n  level   not printed: taken for a " + decoded.level
+    if record.note:
+        head += f"\n  note    {record.note}"
+    if record.known == bits.ALL:
+        return f"{head}\n{text(decoded)}"
+    lines = [head, f"  state   {state_text(record.entry, record.known, args.rules)}"]
+    if record.known & _FRAME and decoded.frame is not None:
+        lines.append(_frame_line(decoded.frame))
+    lines += [f"  bit {bit.number:2}  {bit.name:12} {bit.meaning}" for bit in decoded.bits]
+    return "\n".join(lines)
+
+
+def _frame_line(frame: int) -> str:
+    return f"  frame   {frame:#x} (physical address {frame << 12:#x})"
 
 
 def text(decoded: bits.Decoded) -> str:
@@ -57,7 +150,7 @@ def text(decoded: bits.Decoded) -> str:
     if decoded.state_class.unknown:
         lines.append(f"          cannot be known: {decoded.state_class.unknown}")
     if decoded.frame is not None:
-        lines.append(f"  frame   {decoded.frame:#x} (physical address {decoded.frame << 12:#x})")
+        lines.append(_frame_line(decoded.frame))
     if decoded.swap_type is not None:
         lines.append(f"  swap    type {decoded.swap_type}, offset {decoded.swap_offset:#x}")
     if decoded.pkey is not None:

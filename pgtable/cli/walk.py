@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_root_options(parser: argparse.ArgumentParser) -> None:
+def add_root_options(parser: argparse._ActionsContainer) -> None:
     """Add the options that say how to read an image and where tables begin."""
     parser.add_argument(
         "--root", type=_number, metavar="PA", help="physical address of the top table (CR3)"

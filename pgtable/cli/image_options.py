@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What commands on memory images share: which image, which address space."""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+from pathlib import Path
+from typing import Any
+
+from ..images import Image, Walk, open_image
+from ..images.compressed import XZ_MAGIC
+from ..images.elf import MAGIC as ELF_MAGIC
+from ..images.kdump import MAGICS as KDUMP_MAGICS
+from .walk import add_root_options
+
+IMAGE_HELP = "memory image: ELF core, kdump, page records or raw memory, also .xz"
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how to read an image and which address space to walk."""
+    add_root_options(parser.add_argument_group("image"))
+
+
+def open_from(path: str, args: argparse.Namespace) -> Image:
+    """Open an image as the options say."""
+    return open_image(path, format=args.image_format, segments=args.segment)
+
+
+def walk_from(image: Image, args: argparse.Namespace) -> Walk:
+    """Walk the address space that the options name."""
+    return image.walk(args.root, args.levels, args.cpu)
+
+
+def describe_walk(walk: Walk) -> str:
+    """Say in one line what was walked."""
+    return f"{len(walk):,} entries from {walk.root.pa:#x}, {walk.root.levels} levels"
+
+
+def walk_as_dict(walk: Walk) -> dict[str, Any]:
+    """Say the same for programs."""
+    return {
+        "root": f"{walk.root.pa:#x}",
+        "levels": walk.root.levels,
+        "entries": len(walk),
+        "notes": walk.notes,
+    }
+
+
+def looks_like_image(path: str) -> bool:
+    """Tell from its first bytes whether a file can only be an image (ELF, kdump)."""
+    with Path(path).open("rb") as file:
+        start = file.read(16)
+    if start.startswith(XZ_MAGIC):
+        with lzma.open(path) as file:
+            try:
+                start = file.read(16)
+            except (lzma.LZMAError, EOFError):
+                return False  # whoever reads it all will say what is wrong
+    return start.startswith((ELF_MAGIC, *KDUMP_MAGICS))

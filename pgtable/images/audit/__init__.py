@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Find in a walk what should not be there.
+
+:func:`audit` asks every rule of :data:`RULES` that applies, and gives findings
+with address ranges; rules that cannot be applied are listed with the reason.
+Rows are looked at a cacheful at a time, so an audit costs little memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...engines.switches import RULES as RULE_SETS
+from ..image import Image
+from ..regions import SIZES, Intervals, Runs, runs
+from ..walk import MAX_REPORTS, Walk
+from .recognise import Recognised, recognise, recognise_census
+from .rows import Machine, chunks, find_machine
+from .rules import RULES, SEVERITIES, Rule
+
+__all__ = [
+    "RULES",
+    "SEVERITIES",
+    "Audit",
+    "Finding",
+    "Recognised",
+    "Rule",
+    "audit",
+    "recognise",
+    "recognise_census",
+]
+
+_CR4_CET = 1 << 23
+
+#: An image that holds less than this share of the mapped memory is taken as reduced.
+REDUCED = 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All entries that break one rule, in address order."""
+
+    rule: Rule
+    va: np.ndarray  #: uint64
+    level: np.ndarray  #: uint8
+    entry: np.ndarray  #: uint64
+    ranges: Runs  #: the same as runs of neighbours; ``first`` is an index into ``entry``
+    partner: int | None = None  #: where the first one's page is executable, if that is the fault
+
+    @property
+    def entries(self) -> int:
+        """How many entries break the rule."""
+        return len(self.entry)
+
+    @property
+    def size(self) -> int:
+        """How many bytes they cover."""
+        return int(SIZES[self.level].sum())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        found: dict[str, Any] = {
+            "rule": self.rule.id,
+            "severity": self.rule.severity,
+            "sentence": self.rule.sentence,
+            "follows": self.rule.follows,
+            "kernels": self.rule.kernels,
+            "entries": self.entries,
+            "bytes": self.size,
+            "ranges": [
+                {
+                    "start": f"{start:#x}",
+                    "end": f"{end or 1 << 64:#x}",
+                    "entries": members,
+                    "level": int(self.level[first]),
+                    "entry": f"{self.entry[first]:#018x}",
+                }
+                for start, end, first, members in self.ranges.rows()
+            ],
+        }
+        if self.partner is not None:
+            found["executable_at"] = f"{self.partner:#x}"
+        return found
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found, worst first, and what it could not look at."""
+
+    recognised: Recognised
+    findings: Sequence[Finding]
+    skipped: Sequence[tuple[Rule, str]]  #: rules that were not applied, and why
+    limits: Sequence[str]  #: what rules that were applied could not see
+    rows: int  #: how many entries were looked at
+
+    @property
+    def faults(self) -> int:
+        """How many findings are more than a note."""
+        return sum(finding.rule.severity != "note" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return {
+            "rows": self.rows,
+            "rules": self.recognised.rules,
+            "rules_given": self.recognised.given,
+            "evidence": {
+                "read_only_dirty": self.recognised.kept,
+                "read_only_saved_dirty": self.recognised.saved,
+                "kernel_read_only_dirty": self.recognised.kernel_kept,
+                "kernel_read_only_clean": self.recognised.kernel_clean,
+            },
+            "findings": [finding.as_dict() for finding in self.findings],
+            "not_applied": [{"rule": rule.id, "why": why} for rule, why in self.skipped],
+            "limits": list(self.limits),
+        }
+
+
+def audit(
+    walk: Walk,
+    image: Image | None = None,
+    *,
+    rules: str | None = None,
+    memory: Any = None,
+    physical_bits: int | None = None,
+) -> Audit:
+    """Audit a walk.
+
+    image: where it comes from: which physical memory there is, and CR4.
+    rules: the rule set of the kernel; None: recognised from the entries.
+    memory: the machine's physical memory, [start, end) a row; None: what the
+        image holds, if that is at least half of what is mapped (an image
+        may be reduced to the pages of its tables).
+    physical_bits: width of physical addresses, 32 to 52; None: not known.
+
+    Raises ValueError for an unknown rule set, an impossible width and ranges
+    that end before they start.
+    """
+    if rules is not None and rules not in RULE_SETS:
+        raise ValueError(f"no such rules: {rules!r}; these exist: {', '.join(RULE_SETS)}")
+    if physical_bits is not None and not 32 <= physical_bits <= 52:
+        raise ValueError(f"physical_bits is {physical_bits}; processors have 32 to 52")
+    recognised = recognise(walk, rules)
+    ranges = _memory(walk, image, memory)
+    machine = find_machine(walk, ranges, physical_bits)
+    applied, skipped = _applicable(recognised, machine)
+    findings = _run(walk, applied, machine)
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.rule.severity))
+    return Audit(recognised, findings, skipped, _limits(walk, image, physical_bits), len(walk))
+
+
+def _memory(walk: Walk, image: Image | None, given: Any) -> Intervals | None:
+    if given is not None:
+        ranges = np.asarray(given, np.uint64).reshape(-1, 2)
+        if np.any(ranges[:, 1] < ranges[:, 0]):
+            raise ValueError("memory has a range that ends before it starts")
+        return Intervals(ranges[:, 0], ranges[:, 1] - ranges[:, 0])
+    if image is None:
+        return None
+    ranges = image.ranges
+    held = Intervals(ranges[:, 0], ranges[:, 1] - ranges[:, 0])
+    return None if _is_reduced(walk, held) else held
+
+
+def _is_reduced(walk: Walk, memory: Intervals) -> bool:
+    """Tell whether most of what is mapped is missing from the image."""
+    mapped = inside = 0
+    for rows in chunks(walk):
+        pa, size = rows.pa[rows.leaf], rows.size[rows.leaf]
+        mapped += len(pa)
+        inside += int(memory.contain(pa, size).sum())
+    return inside < mapped * REDUCED
+
+
+def _applicable(
+    recognised: Recognised, machine: Machine
+) -> tuple[list[Rule], list[tuple[Rule, str]]]:
+    applied, skipped = [], []
+    for rule in RULES:
+        why_not = rule.why_not(machine)
+        if recognised.rules is not None and recognised.rules not in rule.applies:
+            why_not = f"rules {recognised.rules} allow it"
+        if why_not is None:
+            applied.append(rule)
+        else:
+            skipped.append((rule, why_not))
+    return applied, skipped
+
+
+def _run(walk: Walk, rules: Sequence[Rule], machine: Machine) -> list[Finding]:
+    found: list[list[np.ndarray]] = [[] for _ in rules]
+    for rows in chunks(walk):
+        for rule, indices in zip(rules, found, strict=True):
+            hits = np.flatnonzero(rule.predicate(rows, machine))
+            if len(hits):
+                indices.append(hits + rows.first)
+    return [
+        _finding(walk, rule, np.concatenate(indices))
+        for rule, indices in zip(rules, found, strict=True)
+        if indices
+    ]
+
+
+def _finding(walk: Walk, rule: Rule, index: np.ndarray) -> Finding:
+    va, level, entry = walk.va[index], walk.level[index], walk.entry[index]
+    partner = _partner(walk, rule, index[0]) if rule.partner else None
+    return Finding(rule, va, level, entry, runs(va, SIZES[level]), partner)
+
+
+def _partner(walk: Walk, rule: Rule, row: int) -> int | None:
+    """Return the lowest address of the mapping that makes this one a fault."""
+    assert rule.partner is not None
+    start, size = int(walk.pa[row]), int(SIZES[walk.level[row]])
+    for rows in chunks(walk):
+        overlaps = (rows.pa < start + size) & (rows.pa + rows.size > start)
+        hits = np.flatnonzero(rule.partner(rows, bool(walk.user[row])) & overlaps)
+        if len(hits):
+            return int(rows.va[hits[0]])
+    return None
+
+
+def _limits(walk: Walk, image: Image | None, physical_bits: int | None) -> list[str]:
+    limits = list(walk.notes)
+    if physical_bits is None:
+        limits.append(
+            "reserved-bits: address bits above the processor's width were not looked at"
+            " (CPUID has it, an image does not: say it)"
+        )
+    loops = walk.report_counts.get("loop", 0)
+    if loops > MAX_REPORTS:
+        limits.append(f"table-loop: {MAX_REPORTS} of {loops} loops are listed")
+    if walk.report_counts.get("once"):
+        limits.append("tables that are reached at several addresses were looked at once")
+    if walk.report_counts.get("limit"):
+        limits.append("the walk stopped at its limit: addresses above were not looked at")
+    if image is not None and image.cpus and not any(cpu.cr4 & _CR4_CET for cpu in image.cpus):
+        limits.append(
+            "CR4.CET is 0: these processors did not take Write=0,Dirty=1 for shadow stacks"
+        )
+    return limits

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a rule looks at: some rows of a walk, and what is known of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ... import bits
+from ..regions import SIZES, Intervals, in_kernel_half
+from ..walk import Walk
+
+#: Rows looked at together: small enough for the caches, so that a rule costs no memory.
+CHUNK = 1 << 17
+
+
+def any_of(entries: np.ndarray, mask: int) -> np.ndarray:
+    """Tell for each entry whether one of these bits is set."""
+    return (entries & np.uint64(mask)) != 0
+
+
+class Rows:
+    """Consecutive rows of a walk; what several rules ask for is computed once."""
+
+    def __init__(self, walk: Walk, first: int, last: int):
+        rows = slice(first, last)
+        self.first = first
+        self.va: np.ndarray = walk.va[rows]
+        self.entry: np.ndarray = walk.entry[rows]
+        self.level: np.ndarray = walk.level[rows]
+        self.pa: np.ndarray = walk.pa[rows]
+        self.writable: np.ndarray = walk.writable[rows]
+        self.user: np.ndarray = walk.user[rows]
+        self.nx: np.ndarray = walk.nx[rows]
+        self._leaf: np.ndarray = walk.leaf[rows]
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """What the processor uses."""
+        return any_of(self.entry, bits.PRESENT)
+
+    @cached_property
+    def leaf(self) -> np.ndarray:
+        """What maps a page that can be accessed."""
+        return self._leaf & self.present
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """What points to a table."""
+        return self.present & ~self._leaf
+
+    @cached_property
+    def kernel(self) -> np.ndarray:
+        """What is in the kernel half."""
+        return in_kernel_half(self.va)
+
+    @cached_property
+    def size(self) -> np.ndarray:
+        """Bytes that each entry covers."""
+        return SIZES[self.level]
+
+    @cached_property
+    def write_bit(self) -> np.ndarray:
+        """The entry's own Write."""
+        return any_of(self.entry, bits.RW)
+
+    @cached_property
+    def dirty_bit(self) -> np.ndarray:
+        """The entry's own Dirty."""
+        return any_of(self.entry, bits.DIRTY)
+
+    @cached_property
+    def bit58(self) -> np.ndarray:
+        """Bit 58: Cow, SavedDirty."""
+        return any_of(self.entry, bits.BIT58)
+
+    def only(self, mask: np.ndarray, where: np.ndarray) -> np.ndarray:
+        """Spread a mask over the rows that are true in ``where`` to all rows."""
+        spread = np.zeros(len(self.va), bool)
+        spread[where] = mask
+        return spread
+
+
+def chunks(walk: Walk) -> Iterator[Rows]:
+    """Cut a walk into rows that fit the caches."""
+    for first in range(0, len(walk.va), CHUNK):
+        yield Rows(walk, first, min(first + CHUNK, len(walk.va)))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is known beside the rows; None: not known."""
+
+    memory: Intervals | None  #: physical memory
+    physical_bits: int | None  #: width of physical addresses
+    nxe: bool  #: EFER.NXE: bit 63 means no execution
+    tables: Intervals  #: pages that hold page tables
+    missing_tables: Intervals  #: pages of tables that the image lacks
+    loops: np.ndarray  #: va | level of entries that refer to a table above them, ascending
+    user_code: Intervals  #: pages that user mode may execute
+    kernel_code: Intervals  #: pages that the kernel may execute
+
+
+def find_machine(walk: Walk, memory: Intervals | None, physical_bits: int | None) -> Machine:
+    """Collect what rules ask of other rows: tables, code."""
+    user_code, kernel_code = _Collector(), _Collector()
+    for rows in chunks(walk):
+        code = rows.leaf & ~rows.nx
+        for collector, mask in ((user_code, code & rows.user), (kernel_code, code & ~rows.user)):
+            collector.add(rows.pa[mask], rows.size[mask])
+    loops = [report.va | report.level + 1 for report in walk.reports if report.kind == "loop"]
+    return Machine(
+        memory,
+        physical_bits,
+        walk.root.nxe,
+        _pages(walk.tables.pa),
+        _pages(walk.tables.pa[~walk.tables.inside]),
+        np.array(sorted(loops), np.uint64),
+        user_code.intervals(),
+        kernel_code.intervals(),
+    )
+
+
+def _pages(pa: np.ndarray) -> Intervals:
+    return Intervals(pa, np.full(len(pa), 4096, np.uint64))
+
+
+class _Collector:
+    def __init__(self) -> None:
+        self._parts: list[Intervals] = []
+
+    def add(self, start: np.ndarray, size: np.ndarray) -> None:
+        if len(start):
+            self._parts.append(Intervals(start, size))
+
+    def intervals(self) -> Intervals:
+        nothing = np.empty(0, np.uint64)
+        start = np.concatenate([nothing, *(part.start for part in self._parts)])
+        end = np.concatenate([nothing, *(part.end for part in self._parts)])
+        return Intervals(start, end - start)

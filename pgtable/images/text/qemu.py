@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's monitor command ``info tlb``: ``va: pa XGPDACTUW``, one line a leaf."""
+
+from __future__ import annotations
+
+import re
+
+from ... import bits
+from .records import Format, Record
+
+_LINE = re.compile(
+    r"\b([0-9a-f]{16}): ([0-9a-f]{16}) ([X-][G-][P-][D-][A-][C-][T-][U-][W-])(?=\s|$)"
+)
+_FLAGS = (
+    bits.NX,
+    bits.GLOBAL,
+    bits.PSE,
+    bits.DIRTY,
+    bits.ACCESSED,
+    bits.PCD,
+    bits.PWT,
+    bits.USER,
+    bits.RW,
+)
+_SHOWN = sum(_FLAGS) | bits.PRESENT
+_KNOWN_SMALL = (_SHOWN & ~bits.PSE) | bits.SMALL_FRAME
+_KNOWN_LARGE = {
+    2: _SHOWN | bits.LEAF_FRAME["pmd"],
+    3: _SHOWN | bits.LEAF_FRAME["pud"],
+}
+_GIB = 1 << 30
+
+
+class InfoTlb(Format):
+    """``info tlb`` of the monitor."""
+
+    name = "info tlb"
+    lost = (
+        "bits 9 to 11 and 52 to 62 (SPECIAL, UFFD_WP, SOFT_DIRTY, DEVMAP, Cow, protection key),"
+        " the PAT bit, and every entry that is no present leaf"
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._flags: dict[str, int] = {}
+        self._guessed = 0
+
+    def feed(self, number: int, line: str) -> bool:
+        """Take a line."""
+        match = _LINE.search(line)
+        if match is None:
+            return False
+        va, pa, letters = match.groups()
+        flags = self._flags.get(letters)
+        if flags is None:
+            pairs = zip(letters, _FLAGS, strict=True)
+            flags = sum(bit for letter, bit in pairs if letter != "-") | bits.PRESENT
+            self._flags[letters] = flags
+        entry = int(pa, 16) & bits.SMALL_FRAME | flags
+        self.records.append(Record(number, self.name, 1, int(va, 16), entry, _KNOWN_SMALL))
+        return True
+
+    def finish(self) -> None:
+        """Tell 2 MiB from 1 GiB leaves: both are a P, only their places differ."""
+        for index, record in enumerate(self.records):
+            if not record.entry & bits.PSE:
+                continue
+            record.level = 3 if self._is_gigantic(index) else 2
+            record.known = _KNOWN_LARGE[record.level]
+            if record.level == 3:
+                record.note = "1 GiB by its place alone; a lone 2 MiB page looks the same"
+                self._guessed += 1
+
+    def _is_gigantic(self, index: int) -> bool:
+        record = self.records[index]
+        assert record.va is not None
+        if (record.va | record.entry & bits.SMALL_FRAME) % _GIB:
+            return False
+        if index + 1 == len(self.records):
+            return True
+        following = self.records[index + 1].va
+        assert following is not None
+        return not record.va < following < record.va + _GIB
+
+    def notes(self) -> list[str]:
+        """Say how many sizes were inferred."""
+        if not self._guessed:
+            return []
+        return [f"info tlb: {self._guessed} large leaves taken for 1 GiB by their place alone"]

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a text says of an entry, and what every format of text has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...bits import ALL
+
+#: Names of the levels as texts print them; PGD is 5 where there are five levels.
+LEVEL_NUMBERS = {"PTE": 1, "PMD": 2, "PUD": 3, "P4D": 4, "PGD": 4}
+
+#: The level of an entry where the text does not say it.
+UNKNOWN_LEVEL = 0
+
+
+@dataclass(slots=True)
+class Record:
+    """One line's word on one entry, or on a run of entries with the same bits."""
+
+    line: int  #: number of the line, from 1
+    format: str
+    level: int  #: 1 to 5 as in a walk; 0: the text does not say
+    va: int | None  #: where what the entry covers starts; None: the text does not say
+    entry: int
+    known: int = ALL  #: the bits of ``entry`` that the text tells; others are 0 in it
+    count: int = 1  #: how many entries in a row
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """All entries of a text.
+
+    ``lost`` says for each format that occurred what it does not print, ``notes``
+    what else had to be passed over, ``ignored`` how many lines held no entry.
+    """
+
+    records: Sequence[Record]
+    lost: Mapping[str, str]
+    notes: Sequence[str]
+    ignored: int
+
+    @property
+    def entry(self) -> np.ndarray:
+        """The entries (uint64), one a record; unknown bits are 0."""
+        return np.array([record.entry for record in self.records], np.uint64)
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which bits of each entry are known (uint64)."""
+        return np.array([record.known for record in self.records], np.uint64)
+
+    @property
+    def level(self) -> np.ndarray:
+        """The levels (uint8), 0 where unknown."""
+        return np.array([record.level for record in self.records], np.uint8)
+
+    @property
+    def va(self) -> np.ndarray:
+        """The addresses (uint64), 0 where unknown: see ``va_known``."""
+        return np.array([record.va or 0 for record in self.records], np.uint64)
+
+    @property
+    def va_known(self) -> np.ndarray:
+        """Whether an address is known (bool)."""
+        return np.array([record.va is not None for record in self.records], bool)
+
+    @property
+    def count(self) -> np.ndarray:
+        """How many entries each record stands for (uint64)."""
+        return np.array([record.count for record in self.records], np.uint64)
+
+
+@dataclass
+class Format:
+    """A kind of text: takes lines one by one, keeps the records it finds."""
+
+    records: list[Record] = field(default_factory=list)
+
+    name = ""
+    lost = ""
+
+    def feed(self, number: int, line: str) -> bool:
+        """Take a line; return whether it belongs to this format."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Settle what only the end of the text decides."""
+
+    def notes(self) -> list[str]:
+        """Return what had to be passed over or was taken for granted."""
+        return []
+
+
+def level_shift(level: int) -> int:
+    """Return the number of address bits that an entry of this level covers."""
+    return 12 + 9 * (level - 1)
+
+
+def covered_from(address: int | None, level: int) -> int | None:
+    """Return where the range that an entry of this level covers starts."""
+    if address is None or not level:
+        return None
+    return address >> level_shift(level) << level_shift(level)
+
+
+def top_down(values: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
+    """Give the entries on the way to an address, PGD first, their levels.
+
+    With four levels the kernel still prints a P4D, which is the PGD once more;
+    it is left out here.
+    """
+    names = {name for name, _ in values}
+    by_name = dict(values)
+    if "P4D" not in names or by_name["P4D"] == by_name.get("PGD"):
+        return [(LEVEL_NUMBERS[name], value) for name, value in values if name != "P4D"]
+    return [(5 if name == "PGD" else LEVEL_NUMBERS[name], value) for name, value in values]
