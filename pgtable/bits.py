@@ -136,6 +136,16 @@ def kind(entry: int, level: str) -> str:
     return INVALID if level == "pmd" and entry & PSE else SWAP
 
 
+def kinds(entries: np.ndarray, level: str) -> np.ndarray:
+    """Return the kind of each entry of a uint64 array, as an array of str."""
+    decides = entries & np.uint64(PRESENT | PSE | PROTNONE)
+    others = (entries & np.uint64(ALL ^ (ACCESSED | DIRTY))) != 0
+    decides |= np.where(others, np.uint64(1 << 30), np.uint64(0))
+    distinct, which = np.unique(decides, return_inverse=True)
+    named = np.array([kind(int(entry), level) for entry in distinct], dtype=object)
+    return named[which] if len(distinct) else np.empty(0, dtype=object)
+
+
 # ---- frames
 
 _Entries = Any  # an int, or an array of uint64

@@ -187,3 +187,10 @@ def test_unknown_level_and_rules():
         bits.decode(1, "ptd")
     with pytest.raises(ValueError, match="no such rules: 'cows'"):
         bits.decode(1, "pte", "cows")
+
+
+@pytest.mark.parametrize("level", bits.LEVELS)
+def test_kinds_of_an_array_are_those_of_its_entries(level, low_bit_entries):
+    entries = np.concatenate([low_bit_entries[::7], np.array([0, 0x20, 0x40, 0x60], np.uint64)])
+    assert bits.kinds(entries, level).tolist() == [bits.kind(int(e), level) for e in entries]
+    assert bits.kinds(entries[:0], level).tolist() == []
