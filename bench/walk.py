@@ -217,7 +217,7 @@ def measure_others(directory: Path, entries: int, rounds: int) -> dict[str, Any]
 
 def _drgn(core: Path, root: int, walk: Walk, ours: float) -> float | None:
     try:
-        import drgn  # noqa: PLC0415 - an extra
+        import drgn
     except ImportError:
         return None
     program = drgn.Program()

@@ -7,7 +7,6 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-
 from .. import bits
 from ..census import Census, Counter
 from ..engines.interface import Engine

@@ -85,7 +85,7 @@ _Switches = tuple[str, bool | None, bool | None]
 
 def _filled(region: Region, counted: Census, known: int, switches: _Switches) -> Region:
     region.entries = counted.total
-    kinds = _kinds(counted.entries, region.level)
+    kinds = bits.kinds(counted.entries, region.level)
     for kind in _KIND_ORDER:
         number = int(counted.counts[kinds == kind].sum())
         if number:
@@ -94,18 +94,6 @@ def _filled(region: Region, counted: Census, known: int, switches: _Switches) ->
     _add_states(region, leaves, known, switches)
     _add_flags(region, leaves, switches)
     return region
-
-
-def _kinds(entries: np.ndarray, level: str) -> np.ndarray:
-    """Return :func:`pgtable.bits.kind` of each: asked once for each case that it knows."""
-    cases = (bits.PRESENT, bits.PROTNONE, bits.PSE, ~(bits.ACCESSED | bits.DIRTY) & bits.ALL)
-    code = np.zeros(len(entries), np.intp)
-    for number, mask in enumerate(cases):
-        code |= ((entries & np.uint64(mask)) != 0).astype(np.intp) << number
-    kinds = np.empty(len(entries), object)
-    for case in np.unique(code):
-        kinds[code == case] = bits.kind(int(entries[np.argmax(code == case)]), level)
-    return kinds
 
 
 def _add_states(region: Region, leaves: Census, known: int, switches: _Switches) -> None:
