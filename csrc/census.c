@@ -2,34 +2,29 @@
 #include "census.h"
 
 #include <stdlib.h>
+#include <string.h>
 #ifndef _WIN32
 #include <sys/mman.h>
 #endif
 
-#include "bulk_loops.h"
+#include "bulk.h"
+#include "census_key.h"
 #include "parallel.h"
 
-/* key: bits 0..11, then "any of 12..51", then "any of 52..56", then 57..63 */
-#define KEY_BITS 21
-#define KEYS ((size_t)1 << KEY_BITS)
-#define LOW_MASK ((uint64_t)0xfff)
-#define FRAME_MASK ((uint64_t)0x000ffffffffff000)
-#define IGNORED_MASK ((uint64_t)0x01f0000000000000)
-#define FRAME_STANDS ((uint64_t)1 << 30)
-#define IGNORED_STANDS ((uint64_t)1 << 52)
+#define KEYS PGTABLE_CENSUS_KEYS
+/* Bins are found of so many entries at a time, and stay in the first-level cache. */
+#define BLOCK ((size_t)1024)
 
 /* Bins that were never touched are never looked at: 1024 to a group, a page of memory. */
-#define GROUP_BITS 10
+#define GROUP_BITS PGTABLE_CENSUS_GROUP_BITS
 #define GROUPS (KEYS >> GROUP_BITS)
-
-/* Words whose bins are found at once: a table. */
-#define BLOCK 512
 
 /*
  * Bins are small so that many fit the caches; before one can overflow, all go
  * to total, which is made only then.
  */
 struct pgtable_census {
+	const struct pgtable_block_ops *ops;
 	uint32_t count[KEYS];
 	uint8_t touched[GROUPS];
 	uint64_t *total;
@@ -60,9 +55,13 @@ static void free_pages(void *pages, size_t size)
 #endif
 }
 
-struct pgtable_census *pgtable_census_new(void)
+struct pgtable_census *pgtable_census_new(const struct pgtable_block_ops *ops)
 {
-	return new_pages(sizeof(struct pgtable_census));
+	struct pgtable_census *census = new_pages(sizeof(*census));
+
+	if (census)
+		census->ops = ops;
+	return census;
 }
 
 void pgtable_census_free(struct pgtable_census *census)
@@ -71,38 +70,6 @@ void pgtable_census_free(struct pgtable_census *census)
 		return;
 	free_pages(census->total, KEYS * sizeof(uint64_t));
 	free_pages(census, sizeof(*census));
-}
-
-/*
- * Where the bin of a key is: kinds that differ in high bits alone would lie a whole
- * number of pages apart, and stores at such distances wait for each other.
- */
-static inline uint32_t bin_of(uint32_t key)
-{
-	return key ^ ((key >> GROUP_BITS) * 45 & ((1u << GROUP_BITS) - 1));
-}
-
-/* In halves of 32 bits, so that any vector unit takes four or more at a time. */
-static void bins_of(uint32_t *restrict bins, const pgtable_word *in, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		uint64_t entry = in[i];
-		uint32_t low = entry, high = entry >> 32;
-		uint32_t frame = (low & (uint32_t)FRAME_MASK) | (high & (uint32_t)(FRAME_MASK >> 32));
-		uint32_t ignored = high & (uint32_t)(IGNORED_MASK >> 32);
-
-		bins[i] = bin_of((low & (uint32_t)LOW_MASK) | (uint32_t)(frame != 0) << 12 |
-				 (uint32_t)(ignored != 0) << 13 | high >> 25 << 14);
-	}
-}
-
-static uint64_t stand_in(size_t key)
-{
-	uint64_t entry = key & LOW_MASK;
-
-	entry |= (key >> 12 & 1) ? FRAME_STANDS : 0;
-	entry |= (key >> 13 & 1) ? IGNORED_STANDS : 0;
-	return entry | (uint64_t)(key >> 14) << 57;
 }
 
 static inline void add_to_bin(struct pgtable_census *census, uint32_t bin, uint32_t n)
@@ -123,49 +90,62 @@ static int all_alike(const uint32_t *bins, size_t n)
 	return !differs;
 }
 
+static inline int four_alike(const uint32_t *bins)
+{
+	uint64_t first, second;
+
+	memcpy(&first, bins, sizeof(first));
+	memcpy(&second, bins + 2, sizeof(second));
+	return first == second && bins[0] == bins[1];
+}
+
 /*
  * Tables hold runs of one kind, and adding to one bin again and again waits for
- * its own store each time: a table of one kind and four alike are added at once.
+ * its own store each time: a block of one kind and four alike are added at once.
  */
 static void add_to_bins(struct pgtable_census *census, const uint32_t *bins, size_t n)
 {
 	size_t i = 0;
 
 	if (all_alike(bins, n)) {
-		add_to_bin(census, bins[0], n);
+		add_to_bin(census, bins[0], (uint32_t)n);
 		return;
 	}
 	for (; n - i >= 4; i += 4) {
-		uint32_t a = bins[i], b = bins[i + 1], c = bins[i + 2], d = bins[i + 3];
-
-		if (((a ^ b) | (b ^ c) | (c ^ d)) == 0) {
-			add_to_bin(census, a, 4);
+		if (four_alike(bins + i)) {
+			add_to_bin(census, bins[i], 4);
 			continue;
 		}
-		add_to_bin(census, a, 1);
-		add_to_bin(census, b, 1);
-		add_to_bin(census, c, 1);
-		add_to_bin(census, d, 1);
+		add_to_bin(census, bins[i], 1);
+		add_to_bin(census, bins[i + 1], 1);
+		add_to_bin(census, bins[i + 2], 1);
+		add_to_bin(census, bins[i + 3], 1);
 	}
 	for (; i < n; i++)
 		add_to_bin(census, bins[i], 1);
 }
 
-static void add_entries(struct pgtable_census *census, const pgtable_word *in, size_t n)
+static void add_entries(struct pgtable_census *census, const char *in, size_t n)
 {
 	uint32_t bins[BLOCK];
 
-	for (size_t i = 0; i < n; i += BLOCK) {
-		size_t block = n - i < BLOCK ? n - i : BLOCK;
+	while (n) {
+		size_t len = n < BLOCK ? n : BLOCK;
+		size_t next = n - len < BLOCK ? n - len : BLOCK;
 
-		bins_of(bins, in + i, block);
-		add_to_bins(census, bins, block);
+		census->ops->census_bins(in, bins, len);
+		in += len * sizeof(uint64_t);
+		n -= len;
+		/* memory would idle while they are counted */
+		for (size_t i = 0; i < next * sizeof(uint64_t); i += 64)
+			__builtin_prefetch(in + i);
+		add_to_bins(census, bins, len);
 	}
 }
 
-static inline uint64_t count_of(const struct pgtable_census *census, size_t key)
+static uint64_t count_of(const struct pgtable_census *census, size_t key)
 {
-	uint32_t bin = bin_of(key);
+	uint32_t bin = pgtable_census_bin((uint32_t)key);
 
 	return census->count[bin] + (census->total ? census->total[bin] : 0);
 }
@@ -198,14 +178,14 @@ static void move_to_total(struct pgtable_census *into, struct pgtable_census *fr
 
 struct add {
 	struct pgtable_census *census[PGTABLE_MAX_THREADS];
-	const pgtable_word *in;
+	const char *in;
 };
 
 static void add_part(void *context, unsigned index, size_t first, size_t n)
 {
 	struct add *add = context;
 
-	add_entries(add->census[index], add->in + first, n);
+	add_entries(add->census[index], add->in + first * sizeof(uint64_t), n);
 }
 
 /* One more part for each further thread; it is thrown away after being added. */
@@ -215,7 +195,7 @@ static int add_in_parts(struct pgtable_census *census, struct add *add, size_t n
 
 	add->census[0] = census;
 	for (unsigned i = 1; i < parts; i++) {
-		add->census[i] = err ? NULL : pgtable_census_new();
+		add->census[i] = err ? NULL : pgtable_census_new(census->ops);
 		if (!add->census[i])
 			err = -1;
 	}
@@ -259,7 +239,7 @@ size_t pgtable_census_rows(const struct pgtable_census *census, uint64_t *entrie
 		if (!count_of(census, key))
 			continue;
 		if (rows < capacity) {
-			entries[rows] = stand_in(key);
+			entries[rows] = pgtable_census_stand_in(key);
 			counts[rows] = count_of(census, key);
 		}
 		rows++;

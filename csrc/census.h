@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 struct pgtable_census;
+struct pgtable_block_ops;
 
-/* NULL when there is no memory. */
-struct pgtable_census *pgtable_census_new(void);
+/* ops: of the instruction set to use.  NULL when there is no memory. */
+struct pgtable_census *pgtable_census_new(const struct pgtable_block_ops *ops);
 void pgtable_census_free(struct pgtable_census *census);
 
 /*

@@ -8,14 +8,19 @@ engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
 
 from __future__ import annotations
 
-from typing import Any
-
 from .census import Census, Counter, census
+from .checks.compare import compare, compare_levels
 from .checks.differential import check
+from .checks.law_check import check_laws
+from .checks.laws import LAWS
+from .checks.recognise import recognise
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
 from .images import open_image
+
+#: What must hold of a sound set of helpers; see check_laws().
+laws = LAWS
 
 __version__ = "0.1.0"
 
@@ -29,9 +34,14 @@ __all__ = [
     "census",
     "chain",
     "check",
+    "check_laws",
+    "compare",
+    "compare_levels",
     "isa",
     "isas",
+    "laws",
     "native",
+    "recognise",
     "open_image",
     "reference",
 ]
@@ -47,7 +57,8 @@ def chain(*steps: StepLike) -> Chain:
     Raises TypeError for what is no helper or lacks its argument, ValueError for
     helpers of different engines and for a test that is not the last.
     """
-    return Chain(steps)
+    first = Chain(steps)  # checks them
+    return first.engine.chain(*steps)
 
 
 def __getattr__(name: str) -> Helper:
@@ -58,5 +69,5 @@ def __getattr__(name: str) -> Helper:
     return helper
 
 
-def __dir__() -> list[Any]:
-    return [*globals(), *native().helpers]
+def __dir__() -> list[str]:
+    return sorted({*globals(), *native().helpers})

@@ -16,8 +16,6 @@ BLOCK = 1 << 15
 #: Tells which of an array of entries (and arguments) fail.
 Fails = Callable[[np.ndarray, "np.ndarray | None"], np.ndarray]
 
-_BITS_OF_BYTE = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
-
 
 class Input(NamedTuple):
     """What a helper was called with."""
@@ -42,6 +40,11 @@ def blocks(inputs: Inputs) -> Iterator[Inputs]:
         yield Inputs(inputs.entries[piece], arguments)
 
 
+def fails_anywhere(fails: Fails, inputs: Inputs) -> bool:
+    """Tell whether there is any input that fails."""
+    return any(fails(*block).any() for block in blocks(inputs))
+
+
 def search(fails: Fails, inputs: Inputs) -> Search:
     """Try all inputs; the smallest that fails is made smaller still where possible."""
     failures = 0
@@ -59,18 +62,22 @@ def search(fails: Fails, inputs: Inputs) -> Search:
 
 def bits_set(words: np.ndarray) -> np.ndarray:
     """Return how many bits each word has set."""
-    flat = np.ascontiguousarray(words)
-    return _BITS_OF_BYTE[flat.view(np.uint8)].reshape(-1, 8).sum(axis=1)
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        return np.bitwise_count(words)
+    bytes_ = np.ascontiguousarray(words).view(np.uint8).reshape(-1, 8)
+    return np.unpackbits(bytes_, axis=1).sum(axis=1, dtype=np.uint8)
 
 
 def smallest(entries: np.ndarray, arguments: np.ndarray | None) -> Input:
     """Return the input with the fewest bits set, then the lowest, of at least one."""
     count = bits_set(entries)
     if arguments is None:
-        best = np.lexsort((entries, count))[0]
-        return Input(int(entries[best]), None)
-    best = np.lexsort((arguments, entries, count + bits_set(arguments)))[0]
-    return Input(int(entries[best]), int(arguments[best]))
+        return Input(int(entries[count == count.min()].min()), None)
+    count = count + bits_set(arguments)
+    fewest = count == count.min()
+    entries, arguments = entries[fewest], arguments[fewest]
+    entry = entries.min()
+    return Input(int(entry), int(arguments[entries == entry].min()))
 
 
 def shrink(fails: Fails, found: Input) -> Input:

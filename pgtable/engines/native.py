@@ -52,7 +52,7 @@ class NativeEngine(CompiledEngine):
     def __init__(self, switches: Switches, isa_name: str):
         self.rules, self.shstk, self.config = switches
         self.switches = switches
-        super().__init__(f"native({switches})", None)
+        super().__init__(f"native({switches})", _instances()[isa_name, switches].ops)
         helpers = []
         for handle in self._handles(isa_name):
             helpers.append(CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle))
@@ -66,10 +66,12 @@ class NativeEngine(CompiledEngine):
     def _bind(self, isa_name: str) -> None:
         """Let every helper run the loops of that instruction set from now on."""
         self.isa = isa_name
-        self._ops = _instances()[isa_name, self.switches].ops
+        self.ops = _instances()[isa_name, self.switches].ops
         self._kept_steps.clear()
         for helper, handle in zip(self.helpers.values(), self._handles(isa_name), strict=True):
             helper.handle = handle
+        for chain in list(self.chains):
+            chain.rebind()
 
     def _owners(self, name: str) -> list[str]:
         return owners(name)

@@ -59,6 +59,7 @@ LOOP_SOURCES = (
     "block_ops.c",
     "bulk.h",
     "bulk_loops.h",
+    "census_key.h",
     "helpers.def",
     "instance.c",
     "pgtable.h",

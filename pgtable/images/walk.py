@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..census import Census
+from ..census import Census, new_histogram
 from ..engines._native import ffi, lib
 from ..files import replacing
 from . import export
@@ -387,8 +387,8 @@ def _report_shared(walk: Walk) -> None:
 def run_census(segments: Segments, root: Root) -> dict[tuple[str, int], Census]:
     """Count the entries of the tables in these segments; see ``Image.census``."""
     native = _Native(segments, root, listing=False)
-    histograms = [ffi.gc(lib.pgtable_census_new(), lib.pgtable_census_free) for _ in range(10)]
-    if ffi.NULL in histograms or lib.pgtable_walk_census(native.walk, histograms, native.excessive):
+    histograms = [new_histogram() for _ in range(10)]
+    if lib.pgtable_walk_census(native.walk, histograms, native.excessive):
         raise MemoryError("no memory for the histograms of a census")
     found = {}
     for i, histogram in enumerate(histograms):
