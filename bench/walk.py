@@ -16,6 +16,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +195,8 @@ def measure_others(directory: Path, entries: int, rounds: int) -> dict[str, Any]
         with pgtable.open_image(path) as image:
             walk = image.walk(root, 4)
             top = walk.root.pa
-            ours = best(lambda image=image, root=root: image.walk(root, 4), 5 * rounds)
-            all_columns = best(lambda image=image, root=root: image.walk(root, 4).columns, rounds)
+            ours = best(partial(image.walk, root, 4), 5 * rounds)
+            all_columns = best(partial(_all_columns, image, root), rounds)
             memory = path.read_bytes()
             segments = [
                 (int(pa), int(pa) + int(size), int(data) - image.segments.memory.ctypes.data)  # type: ignore[attr-defined]
@@ -209,7 +210,7 @@ def measure_others(directory: Path, entries: int, rounds: int) -> dict[str, Any]
             raise ValueError(hex(pa))
 
         assert_same(plain_walk(read, top, 4), walk)
-        theirs = best(lambda read=read, top=top: plain_walk(read, top, 4), 2)
+        theirs = best(partial(plain_walk, read, top, 4), 2)
         results[name] = {
             "entries": len(walk),
             "plain_python": theirs / ours,
@@ -220,9 +221,13 @@ def measure_others(directory: Path, entries: int, rounds: int) -> dict[str, Any]
     return results
 
 
+def _all_columns(image: Image, root: int | None) -> dict[str, np.ndarray]:
+    return image.walk(root, 4).columns
+
+
 def _drgn(core: Path, root: int, walk: Walk, ours: float) -> float | None:
     try:
-        import drgn  # noqa: PLC0415 - an extra
+        import drgn
     except ImportError:
         return None
     program = drgn.Program()
