@@ -430,16 +430,22 @@ static void put_frames(const uint64_t *restrict entry, const uint8_t *restrict t
 		       uint64_t *restrict pa, size_t n)
 {
 	const uint8_t rights = PGTABLE_WRITABLE | PGTABLE_USER | PGTABLE_NX;
+	uint16_t odd[TABLE_ENTRIES];
+	size_t nodd = 0;
 	uint8_t others = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		pa[i] = entry[i] & PTE_PFN_MASK;
 		others |= (traits[i] & ~rights) ^ PGTABLE_LEVEL;
 	}
-	for (size_t i = 0; others && i < n; i++) {
-		if ((traits[i] & ~rights) != PGTABLE_LEVEL)
-			pa[i] = frame_of(entry[i], traits[i]);
+	if (!others)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		odd[nodd] = i;
+		nodd += (traits[i] & ~rights) != PGTABLE_LEVEL;
 	}
+	for (size_t i = 0; i < nodd; i++)
+		pa[odd[i]] = frame_of(entry[odd[i]], traits[odd[i]]);
 }
 
 void pgtable_walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n)
@@ -502,6 +508,18 @@ static int put_traits(uint8_t *restrict traits, const pgtable_word *restrict ent
 	return all != 0;
 }
 
+/* Without a branch: which ones are not present is as good as random. */
+static size_t find_absent(uint16_t *absent, const uint64_t *entries, size_t n)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		absent[found] = i;
+		found += !(entries[i] & _PAGE_PRESENT);
+	}
+	return found;
+}
+
 static void fill_full_ptes(struct visit *visit, const pgtable_word *table, uint64_t va)
 {
 	uint64_t *addresses = visit->out->va + visit->n;
@@ -538,9 +556,13 @@ static void fill_ptes(struct visit *visit, const struct pgtable_table *table, ui
 	else
 		n = fill_some_ptes(visit, table->data, va);
 	if (!put_traits(traits, entries, n, above, nx_mask_of(visit->walk))) {
-		for (size_t i = 0; i < n; i++) {
-			if (!(entries[i] & _PAGE_PRESENT))
-				traits[i] = traits_of(out->va[visit->n + i], entries[i], 1, 0);
+		uint16_t absent[TABLE_ENTRIES];
+		size_t nabsent = find_absent(absent, entries, n);
+
+		for (size_t i = 0; i < nabsent; i++) {
+			size_t at = absent[i];
+
+			traits[at] = traits_of(out->va[visit->n + at], entries[at], 1, 0);
 		}
 	}
 	visit->n += n;

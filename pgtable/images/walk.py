@@ -177,10 +177,11 @@ class Walk:
     @cached_property
     def kind(self) -> np.ndarray:
         """:class:`Kind` of each entry (uint8)."""
-        low = self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT - 1)
-        absent = self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT) != 0
-        # 0 or 1 while present, which LEAF and TABLE are
-        return np.where(absent, low, low // np.uint8(lib.PGTABLE_TABLE))
+        traits = self._traits
+        absent = -(traits // np.uint8(lib.PGTABLE_NOT_PRESENT) & np.uint8(1))  # 0 or all ones
+        low = traits & np.uint8(lib.PGTABLE_NOT_PRESENT - 1)
+        # while present, the bit TABLE decides between LEAF and TABLE, 0 and 1
+        return (low & absent) | (low // np.uint8(lib.PGTABLE_TABLE) & ~absent)
 
     @cached_property
     def leaf(self) -> np.ndarray:
