@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -13,8 +14,18 @@ from ._fastcall import FastCall
 from ._native import ffi, lib
 from .interface import MISSING, Chain, Engine, Helper, Operation, Step, StepLike
 
-#: Results of so many entries do not fit the caches and are written past them.
-STREAM_FROM = 1 << 19
+
+def _stream_from() -> int:
+    """Return how many entries make a result that the last cache cannot hold beside its input."""
+    try:
+        last_cache = os.sysconf("SC_LEVEL3_CACHE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        last_cache = 0
+    return min(max(last_cache // 16, 1 << 19), 1 << 22)
+
+
+#: Results of so many entries are written past the caches.
+STREAM_FROM = _stream_from()
 
 
 class CompiledHelper(FastCall, Helper):
