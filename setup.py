@@ -14,7 +14,12 @@ sys.path.insert(0, str(NATIVE_BUILD.parent))
 from native_build import COMMON_FLAGS, units  # noqa: E402
 
 SANITIZE = (
-    ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]
+    [
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined",
+        "-fno-omit-frame-pointer",
+        "-g",
+    ]
     if os.environ.get("PGTABLE_SANITIZE")
     else []
 )

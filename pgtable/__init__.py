@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .census import Census, Counter, census
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
@@ -17,10 +18,13 @@ from .engines.reference import reference
 __version__ = "0.1.0"
 
 __all__ = [
+    "Census",
     "Chain",
+    "Counter",
     "Engine",
     "Helper",
     "UnknownHelperError",
+    "census",
     "chain",
     "isa",
     "isas",

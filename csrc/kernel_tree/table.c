@@ -2,6 +2,8 @@
 /* The library's table: the helpers that linking may keep, in the tree's order. */
 #include "bulk.h"
 
+#define TREE_PUBLIC __attribute__((visibility("default")))
+
 typedef const struct pgtable_helper *tree_helper(void);
 
 #define TREE_TABLE(id) extern tree_helper helper_##id;
@@ -12,6 +14,9 @@ static tree_helper *const helpers[] = {
 #define TREE_TABLE(id) helper_##id,
 #include "table.def"
 };
+
+TREE_PUBLIC size_t pgtable_tree_nhelpers(void);
+TREE_PUBLIC const struct pgtable_helper *pgtable_tree_helper(size_t i);
 
 size_t pgtable_tree_nhelpers(void)
 {

@@ -11,15 +11,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 #: Commands, in the order that help shows them; each is a module beside this one.
-COMMANDS = ("decode", "apply", "census", "check")
+COMMANDS = ("decode", "apply", "census")
 
 #: What bad input raises; anything else is a bug and shows its traceback.
-USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, OverflowError, MemoryError)
+USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, MemoryError)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,6 +59,8 @@ def add_command(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = build_parser().parse_args(argv)
+    # a kill gives the same clean-up as Ctrl-C: no half-written file stays behind
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return args.run(args)
     except BrokenPipeError:
@@ -75,6 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error)
     except USER_ERRORS as error:
         return _failed(error)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _failed(error: Exception) -> int:

@@ -48,6 +48,14 @@ def engine_of(args: argparse.Namespace) -> Engine:
     return make(args.rules, args.shstk, args.config)
 
 
+def parse_number(text: str, what: str) -> int:
+    """Return an int in any of Python's notations; ValueError says what it was for."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError(f"{what}: {text!r} is no number; write 123 or 0x7b") from None
+
+
 def print_table(rows: Iterable[Sequence[Any]], headers: Sequence[str]) -> None:
     """Print a plain table: text to the left, numbers to the right, thousands grouped."""
     print(tabulate(rows, headers=headers, tablefmt="simple", intfmt=","))
@@ -59,7 +67,7 @@ def print_json(value: Any) -> None:
     print()
 
 
-def progress(total: int, unit: str, what: str) -> tqdm:
+def progress(total: int | None, unit: str, what: str) -> tqdm:
     """Return a progress bar on a terminal, and nothing elsewhere."""
     return tqdm(
         total=total,

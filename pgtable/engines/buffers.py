@@ -16,11 +16,15 @@ _RAW_BYTES = frozenset("Bbc")
 _WORDS = frozenset("QqLlNn")
 
 
+class EntryRangeError(OverflowError, ValueError):
+    """An int that is no 64-bit word."""
+
+
 def as_int(value: Any, name: str) -> int:
     """Return ``value`` as an int of 64 bits.
 
     Raises TypeError for anything but an integer (bool is none: True is no
-    entry) and OverflowError outside 0 to 2**64-1.
+    entry) and EntryRangeError (an OverflowError and a ValueError) outside 0 to 2**64-1.
     """
     if type(value) is not int:
         if isinstance(value, (bool, np.bool_)):
@@ -32,7 +36,7 @@ def as_int(value: Any, name: str) -> int:
                 f"{name} is a {type(value).__name__}; pass an int or an array of 64-bit integers"
             ) from None
     if not 0 <= value <= MAX_ENTRY:
-        raise OverflowError(f"{name} is {value:#x}; an entry is 0 to 2**64-1")
+        raise EntryRangeError(f"{name} is {value:#x}; an entry is 0 to 2**64-1")
     return value
 
 

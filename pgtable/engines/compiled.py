@@ -36,6 +36,7 @@ class CompiledHelper(Helper):
         where: Any = None,
         threads: int = 1,
     ) -> Any:
+        """Run over an int or an array; see :meth:`Operation.__call__`."""
         # The shortest way for a table in place; whatever is not plain takes the long one.
         if (
             out is entries

@@ -41,6 +41,7 @@ class HelperInfo(NamedTuple):
 
     @property
     def kind(self) -> str:
+        """ "test" if it gives a bool, else "map"."""
         return "test" if self.gives == "test" else "map"
 
 
@@ -116,7 +117,7 @@ class Operation(ABC):
             if not target.flags.c_contiguous:
                 raise ValueError("out is laid out in another order than the entries")
             self._require_own_memory(target, array, steps, mask)
-        self.engine._run(steps, array, target, mask, otherwise, _processors(threads))
+        self.engine._run(steps, array, target, mask, otherwise, processors(threads))
         return out if isinstance(out, np.ndarray) else target
 
     def count(
@@ -135,7 +136,7 @@ class Operation(ABC):
             )
         steps = self._steps(argument, array)
         mask = self._checked_where(where, array)
-        return self.engine._run(steps, array, None, mask, None, _processors(threads))
+        return self.engine._run(steps, array, None, mask, None, processors(threads))
 
     def _call_transposed(
         self, array: np.ndarray, argument: Any, out: Any, where: Any, threads: int
@@ -335,7 +336,8 @@ def _transposed(value: Any) -> Any:
     return value.T if isinstance(value, np.ndarray) else value
 
 
-def _processors(threads: int) -> int:
+def processors(threads: int) -> int:
+    """Return how many threads ``threads`` asks for; 0 asks for one a processor."""
     if isinstance(threads, bool) or not isinstance(threads, int):
         raise TypeError(f"threads is {threads!r}; it must be an int, 0 for all processors")
     if threads < 0:

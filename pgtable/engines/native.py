@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ._native import ffi, lib
@@ -13,7 +13,7 @@ from .interface import HelperInfo
 from .switches import COMBINATIONS, Switches, resolve
 
 
-@lru_cache(maxsize=1)
+@cache
 def _instances() -> dict[tuple[str, Switches], Any]:
     """Return every compiled instance, by instruction set and switches."""
     found = {}
@@ -74,7 +74,7 @@ class NativeEngine(CompiledEngine):
         return owners(name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _names(switches: Switches) -> frozenset[str]:
     instance = _instances()["scalar", switches]
     return frozenset(

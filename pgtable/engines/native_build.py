@@ -89,9 +89,8 @@ def _instances_table() -> str:
     symbols = [_instance_symbol(isa, combination) for isa in ISAS for combination in COMBINATIONS]
     externs = "".join(f"extern const struct pgtable_instance {symbol};\n" for symbol in symbols)
     entries = "".join(f"\t&{symbol},\n" for symbol in symbols)
-    return (
-        f"{externs}const struct pgtable_instance *const pgtable_instances[] = {{\n{entries}\tNULL\n}};\n"
-    )
+    table = "const struct pgtable_instance *const pgtable_instances[]"
+    return f"{externs}{table} = {{\n{entries}\tNULL\n}};\n"
 
 
 def _declarations(header: str) -> str:

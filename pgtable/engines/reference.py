@@ -14,7 +14,7 @@ the same source as what it judges proves nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ def frame_mask(level: str, v: Any) -> Any:
     return pick(any_of(v, PSE), FRAME[level], SMALL_FRAME)
 
 
-class Rules:
+class _Rules:
     """What the helpers compute under one rule set with its switches."""
 
     def __init__(self, switches: Switches):
@@ -216,28 +216,34 @@ class Rules:
 
 
 def pfn(level: str, v: Any) -> Any:
+    """Return the frame number."""
     return (invert_frame(v, v, ALL) & frame_mask(level, v)) >> 12
 
 
 def from_pfn(level: str, number: Any, prot: Any) -> Any:
+    """Return the entry of a frame number and a protection value."""
     address = invert_frame((number << 12) & ALL, prot, ALL)
     return (address & FRAME[level]) | prot
 
 
 def mkinvalid(level: str, flags: Any, v: Any) -> Any:
+    """Return a large entry not present, its frame kept."""
     return from_pfn(level, pfn(level, v), without(flags, PRESENT | PROTNONE))
 
 
 def advance_pfn(v: Any, nr: Any) -> Any:
+    """Return the entry nr frames further on: lower where the frame is kept inverted."""
     step = (nr << 12) & ALL
     return pick(keeps_frame_inverted(v), (v - step) & ALL, (v + step) & ALL)
 
 
 def protval_4k_2_large(v: Any) -> Any:
+    """Move PAT from where a 4 KiB entry has it to where a large one has it."""
     return without(v, PAT | PAT_LARGE) | (v & PAT) << 5
 
 
 def protval_large_2_4k(v: Any) -> Any:
+    """Move PAT back."""
     return without(v, PAT | PAT_LARGE) | (v & PAT_LARGE) >> 5
 
 
@@ -269,7 +275,7 @@ LEVELS = ("pte", "pmd", "pud")
 
 def define(switches: Switches) -> list[tuple[HelperInfo, Callable]]:
     """Return every helper that the rule set has, in the kernel's order."""
-    rules = Rules(switches)
+    rules = _Rules(switches)
     helpers = _List()
     for name, function in (
         ("protval_4k_2_large", protval_4k_2_large),
@@ -290,7 +296,7 @@ def define(switches: Switches) -> list[tuple[HelperInfo, Callable]]:
     return helpers.found
 
 
-def _define_tests(helpers: _List, rules: Rules) -> None:
+def _define_tests(helpers: _List, rules: _Rules) -> None:
     for level in LEVELS:
         helpers.test(f"{level}_dirty", rules.dirty)
         if rules.saved_dirty or (rules.cow_rules and level != "pud"):
@@ -316,7 +322,7 @@ def _define_tests(helpers: _List, rules: Rules) -> None:
             helpers.map(f"{level}_mkspecial", lambda v: v | SPECIAL)
 
 
-def _define_level(helpers: _List, rules: Rules, level: str) -> None:
+def _define_level(helpers: _List, rules: _Rules, level: str) -> None:
     helpers.map(f"{level}_set_flags", lambda v, mask: v | mask, "mask")
     helpers.map(f"{level}_clear_flags", lambda v, mask: v & (mask ^ ALL), "mask")
     if rules.cow_rules:
@@ -363,7 +369,7 @@ def _define_soft_dirty(helpers: _List) -> None:
         helpers.map(f"{level}_clear_soft_dirty", lambda v: without(v, SOFT_DIRTY))
 
 
-def _define_whole_entries(helpers: _List, rules: Rules) -> None:
+def _define_whole_entries(helpers: _List, rules: _Rules) -> None:
     for level in LEVELS:
         info = HelperInfo(f"pfn_{level}", level, "val", level, "prot")
         helpers.found.append((info, lambda n, prot, level=level: from_pfn(level, n, prot)))
@@ -378,7 +384,7 @@ def _define_whole_entries(helpers: _List, rules: Rules) -> None:
         helpers.map("pte_advance_pfn", advance_pfn, "nr")
 
 
-def _define_presence(helpers: _List, rules: Rules) -> None:
+def _define_presence(helpers: _List, rules: _Rules) -> None:
     def is_none(v: Any) -> Any:
         return without(v, ACCESSED | DIRTY) == 0
 
@@ -439,19 +445,18 @@ class ReferenceEngine(Engine):
         otherwise: np.ndarray | None,
         threads: int,
     ) -> int:
-        if isinstance(where, Helper):
-            where = where.handle(entries)
+        mask = where.handle(entries) if isinstance(where, Helper) else where
         result = entries
         for step in steps:
             result = _apply(step, result)
         if out is None:
-            return int(np.count_nonzero(result if where is None else result & where))
-        if where is None:
+            return int(np.count_nonzero(result if mask is None else result & mask))
+        if mask is None:
             out[...] = result
         elif otherwise is None:
-            np.copyto(out, result, where=where)
+            np.copyto(out, result, where=mask)
         else:
-            out[...] = np.where(where, result, otherwise)
+            out[...] = np.where(mask, result, otherwise)
         return 0
 
     def _owners(self, name: str) -> list[str]:
@@ -475,7 +480,7 @@ def owners(name: str) -> list[str]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _engine(switches: Switches) -> ReferenceEngine:
     return ReferenceEngine(switches)
 

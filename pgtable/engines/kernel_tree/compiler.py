@@ -21,7 +21,7 @@ _FOREIGN = ("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "DEPENDENCIES_OUTPUT", "S
 HELPER_FILE = "pgtable-helper"
 
 _ERROR = re.compile(r"^(?P<file>[^\n:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)$")
-_HELPER = re.compile(rf"{HELPER_FILE}/(\w+):\d+")
+_HELPER = re.compile(rf"{HELPER_FILE}/(\w+)")
 _BARE_ERROR = re.compile(r"^[^\n:]+: (?:fatal )?error: .*$", re.MULTILINE)
 
 
@@ -111,7 +111,7 @@ def errors_by_helper(errors: str) -> dict[str, str]:
                 found.setdefault(blamed, pending)
                 pending = None
         elif ": In function" in line or "At top level" in line:
-            context = None
+            pending, context = None, helper and helper[1]
         elif helper and "inlined from" in line:
             context = helper[1]
         elif helper and pending:

@@ -63,7 +63,7 @@ class Discovery(NamedTuple):
     candidates: dict[str, Candidate]
     unavailable: dict[str, str]  #: value helpers that cannot be called, and why
     macros: frozenset[str]
-    types: frozenset[str]
+    has: frozenset[str]  #: of "SWP_ENTRY" and "VMA", what is defined
 
 
 class _Parameter(NamedTuple):
@@ -96,12 +96,19 @@ def discover(text: str) -> Discovery:
         elif parameters is not None:
             _add_macro(name, parameters, at, found)
     candidates = {candidate.name: candidate for _, candidate in sorted(found)}
-    types = frozenset(
-        name
-        for name in ("swp_entry_t", "struct vm_area_struct")
-        if re.search(rf"\b{name}\b", code)
-    )
-    return Discovery(candidates, unavailable, frozenset(macros), types)
+    return Discovery(candidates, unavailable, frozenset(macros), _has(code))
+
+
+def _has(code: str) -> frozenset[str]:
+    """Tell which types are there that not every tree's headers bring."""
+    has = set()
+    if re.search(r"\}\s*swp_entry_t\s*;", code):
+        has.add("SWP_ENTRY")
+    if re.search(r"\bstruct vm_area_struct\s*\{", code) and re.search(
+        r"\bstruct mm_struct\s*\{", code
+    ):
+        has.add("VMA")
+    return frozenset(has)
 
 
 class _Macro(NamedTuple):

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# `make demo` and `make test` set up what they need in a virtual environment of
+# their own; nothing is installed outside it.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := pyproject.toml setup.py $(wildcard csrc/* pgtable/engines/native_build.py)
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help setup demo test lint bench bench-smoke cost-report sanitize clean
+
+help:
+	@echo "make demo         fork's helpers over a real kernel's page tables"
+	@echo "make test         the tests"
+	@echo "make lint         ruff and mypy"
+	@echo "make bench        the benchmarks: minutes; bench-smoke: seconds"
+	@echo "make sanitize     the tests with address and undefined-behaviour sanitizers"
+	@echo "make clean        remove what was built"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "pgtable needs Python 3.11; try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { echo "no virtual environment: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.test: $(BIN)/python $(SOURCES)
+	@$(PYTHON) -c 'import pathlib, sys, sysconfig; \
+	    sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())' || \
+	    { echo "no Python.h: apt-get install python3-dev" >&2; exit 1; }
+	@echo "setting up $(VENV): compiles the helpers for every instruction set, about a minute"
+	@$(PIP) install --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	@$(PIP) install --editable '.[test,dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	@$(PIP) install --editable '.[test,bench]'
+	@touch $@
+
+setup: $(VENV)/.test
+
+demo: $(VENV)/.test
+	@$(BIN)/python bench/demo.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-output pgtable/engines/_native.*.so

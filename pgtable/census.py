@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One histogram over the flag bits of entries, and every count from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .engines import buffers
+from .engines._native import ffi, lib
+from .engines.interface import Operation, processors
+
+
+class Census:
+    """How many entries of each kind there are.
+
+    ``entries`` (uint64) has one entry that stands for each kind that was seen, in
+    ascending order, ``counts`` (uint64) how many there were of it.  The stand-ins
+    keep bits 0 to 11 and 57 to 63; bit 52 stands for any of 52 to 56, bit 30 for
+    any of the frame's bits 12 to 51.  Any test of an entry can be asked of them.
+    """
+
+    def __init__(self, entries: np.ndarray, counts: np.ndarray):
+        self.entries = entries
+        self.counts = counts
+
+    @property
+    def total(self) -> int:
+        """How many entries were counted."""
+        return int(self.counts.sum())
+
+    def count(self, test: Operation) -> int:
+        """Return for how many of the entries a test helper of any engine is true.
+
+        Raises TypeError for what is no test of an entry alone.
+        """
+        if test.kind != "test":
+            raise TypeError(f"{test.name} gives entries; only tests can be counted")
+        return int(self.counts[test(self.entries)].sum())
+
+    def count_bits(self, mask: int, value: int) -> int:
+        """Return how many entries have ``value`` in the bits of ``mask``.
+
+        Raises ValueError where the mask has bits that the histogram lumps together.
+        """
+        if mask & _LUMPED:
+            raise ValueError(f"mask {mask:#x} has bits of 12 to 56, which are not told apart")
+        hit = (self.entries & np.uint64(mask)) == np.uint64(value)
+        return int(self.counts[hit].sum())
+
+    def where(self, mask: np.ndarray) -> Census:
+        """Return the census of the kinds for which ``mask`` (one bool each) is true."""
+        return Census(self.entries[mask], self.counts[mask])
+
+    def as_dict(self) -> Mapping[str, int]:
+        """Return the counts by stand-in, as ``{"0x...": n}``."""
+        return {
+            f"{entry:#018x}": int(count)
+            for entry, count in zip(self.entries.tolist(), self.counts.tolist(), strict=True)
+        }
+
+    def __repr__(self) -> str:
+        return f"<census of {self.total} entries of {len(self.entries)} kinds>"
+
+
+_LUMPED = 0x01FF_FFFF_FFFF_F000
+
+
+class Counter:
+    """Collects a census from any number of arrays."""
+
+    def __init__(self) -> None:
+        histogram = lib.pgtable_census_new()
+        if not histogram:
+            raise MemoryError("no memory for the histogram of a census")
+        self._histogram = ffi.gc(histogram, lib.pgtable_census_free)
+
+    def add(self, entries: Any, *, threads: int = 1) -> None:
+        """Count every entry of an array; ``threads`` and errors as for helpers."""
+        array = buffers.as_entries(entries, "entries")
+        pointer = ffi.from_buffer("uint8_t[]", array if array.flags.c_contiguous else array.T)
+        if lib.pgtable_census_add(self._histogram, pointer, array.size, processors(threads)):
+            raise MemoryError("no memory for the histogram of a census")
+
+    def census(self) -> Census:
+        """Return what has been counted so far."""
+        rows = lib.pgtable_census_rows(self._histogram, ffi.NULL, ffi.NULL, 0)
+        entries = np.empty(rows, np.uint64)
+        counts = np.empty(rows, np.uint64)
+        lib.pgtable_census_rows(
+            self._histogram,
+            ffi.from_buffer("uint64_t[]", entries),
+            ffi.from_buffer("uint64_t[]", counts),
+            rows,
+        )
+        return Census(entries, counts)
+
+
+def census(entries: Any, *, threads: int = 1) -> Census:
+    """Count every kind of entry in one pass that reads only.
+
+    entries: anything that a helper takes as an array.
+    threads: how many threads may work; 0: one for each processor.
+    """
+    counter = Counter()
+    counter.add(entries, threads=threads)
+    return counter.census()
