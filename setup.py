@@ -6,7 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NATIVE_BUILD = Path(__file__).parent / "pgtable" / "engines" / "native_build.py"
@@ -29,6 +29,13 @@ class build_helpers(build_ext):
     """Compiles the loops once for each rule set and instruction set, and links them in."""
 
     def build_extension(self, ext):
+        ext.extra_compile_args += [*COMMON_FLAGS, *SANITIZE]
+        ext.extra_link_args += SANITIZE
+        if ext.name == "pgtable.engines._native":
+            self.add_loops(ext)
+        super().build_extension(ext)
+
+    def add_loops(self, ext):
         newest = max(Path(path).stat().st_mtime for path in [*ext.depends, NATIVE_BUILD])
 
         def compile_unit(unit):
@@ -45,16 +52,21 @@ class build_helpers(build_ext):
                 depends=ext.depends,
             )
 
-        ext.extra_compile_args += SANITIZE
-        ext.extra_link_args += SANITIZE
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for objects in pool.map(compile_unit, units()):
                 ext.extra_objects += objects
-        super().build_extension(ext)
 
 
 setup(
     cffi_modules=["pgtable/engines/native_build.py:ffibuilder"],
+    ext_modules=[
+        Extension(
+            "pgtable.engines._fastcall",
+            ["csrc/fastcall.c"],
+            depends=["csrc/bulk.h"],
+            py_limited_api=True,
+        )
+    ],
     cmdclass={"build_ext": build_helpers},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

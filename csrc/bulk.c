@@ -24,18 +24,32 @@ int pgtable_in_place(const struct pgtable_helper *helper, void *entries, size_t 
 	return helper->map(entries, NULL, 0, entries, nbytes / sizeof(uint64_t));
 }
 
+/* pgtable_run()'s arguments. */
+struct call {
+	const struct pgtable_block_ops *ops;
+	const struct pgtable_step *steps;
+	size_t nsteps;
+	const struct pgtable_step *where_test;
+	const uint8_t *where;
+	const void *in;
+	void *out;
+	const void *otherwise;
+	size_t n;
+	size_t stream_from;
+};
+
 static const void *entries_at(const void *base, size_t i)
 {
 	return base ? (const char *)base + i * sizeof(uint64_t) : NULL;
 }
 
-static size_t number_of_maps(const struct pgtable_call *call)
+static size_t number_of_maps(const struct call *call)
 {
 	return call->nsteps - (call->steps[call->nsteps - 1].helper->map == NULL);
 }
 
 /* All maps of the chain, from in to out; out may be in. */
-static void run_maps(const struct pgtable_call *call, size_t maps, const void *in,
+static void run_maps(const struct call *call, size_t maps, const void *in,
 		     void *out, size_t at, size_t n)
 {
 	for (size_t s = 0; s < maps; s++) {
@@ -46,7 +60,7 @@ static void run_maps(const struct pgtable_call *call, size_t maps, const void *i
 	}
 }
 
-static const uint8_t *where_of_block(const struct pgtable_call *call, const void *in,
+static const uint8_t *where_of_block(const struct call *call, const void *in,
 				     size_t at, size_t n, uint8_t *scratch)
 {
 	const struct pgtable_step *test = call->where_test;
@@ -57,7 +71,7 @@ static const uint8_t *where_of_block(const struct pgtable_call *call, const void
 	return scratch;
 }
 
-static void map_block(const struct pgtable_call *call, int stream, size_t at, size_t n)
+static void map_block(const struct call *call, int stream, size_t at, size_t n)
 {
 	_Alignas(64) uint64_t scratch[BLOCK];
 	uint8_t where_scratch[BLOCK];
@@ -73,7 +87,7 @@ static void map_block(const struct pgtable_call *call, int stream, size_t at, si
 		call->ops->stream(out, scratch, n);
 }
 
-static uint64_t test_block(const struct pgtable_call *call, size_t at, size_t n)
+static uint64_t test_block(const struct call *call, size_t at, size_t n)
 {
 	const struct pgtable_step *test = &call->steps[call->nsteps - 1];
 	_Alignas(64) uint64_t scratch[BLOCK];
@@ -98,12 +112,12 @@ static uint64_t test_block(const struct pgtable_call *call, size_t at, size_t n)
 }
 
 /* One helper, every entry, nothing between load and store: no need of blocks. */
-static int is_one_loop(const struct pgtable_call *call, int stream)
+static int is_one_loop(const struct call *call, int stream)
 {
 	return call->nsteps == 1 && !call->where && !call->where_test && !stream;
 }
 
-static uint64_t run_one_loop(const struct pgtable_call *call, size_t at, size_t n)
+static uint64_t run_one_loop(const struct call *call, size_t at, size_t n)
 {
 	const struct pgtable_step *step = call->steps;
 	const void *in = entries_at(call->in, at);
@@ -121,14 +135,14 @@ static uint64_t run_one_loop(const struct pgtable_call *call, size_t at, size_t 
 }
 
 struct run {
-	const struct pgtable_call *call;
+	const struct call *call;
 	uint64_t total[PGTABLE_MAX_THREADS];
 };
 
 static void run_part(void *context, unsigned index, size_t first, size_t n)
 {
 	struct run *run = context;
-	const struct pgtable_call *call = run->call;
+	const struct call *call = run->call;
 	int is_map = number_of_maps(call) == call->nsteps;
 	int stream = is_map && call->out != call->in && call->n >= call->stream_from;
 	uint64_t total = 0;
@@ -150,13 +164,21 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 	run->total[index] = total;
 }
 
-uint64_t pgtable_run(const struct pgtable_call *call)
+uint64_t pgtable_run(const struct pgtable_block_ops *ops,
+		     const struct pgtable_step *steps, size_t nsteps,
+		     const struct pgtable_step *where_test, const uint8_t *where,
+		     const void *in, void *out, const void *otherwise, size_t n,
+		     size_t stream_from, unsigned threads)
 {
-	struct run run = { .call = call };
-	unsigned parts = pgtable_parts(call->n, call->threads);
+	struct call call = {
+		ops, steps, nsteps, where_test, where, in, out, otherwise, n, stream_from
+	};
+	struct run run;
+	unsigned parts = pgtable_parts(n, threads);
 	uint64_t total = 0;
 
-	pgtable_parallel(run_part, &run, call->n, parts);
+	run.call = &call;
+	pgtable_parallel(run_part, &run, n, parts);
 	for (unsigned i = 0; i < parts; i++)
 		total += run.total[i];
 	return total;

@@ -75,28 +75,27 @@ struct pgtable_step {
 	uint64_t argument;
 };
 
-struct pgtable_call {
-	const struct pgtable_block_ops *ops;
-	const struct pgtable_step *steps;	/* maps; the last may be a test */
-	size_t nsteps;
-	const struct pgtable_step *where_test;	/* asked of the input, or NULL */
-	const uint8_t *where;			/* 0 or 1 per entry, or NULL */
-	const void *in;
-	void *out;		/* words, or 0/1 bytes for a test; NULL: count */
-	const void *otherwise;	/* what out gets where not; NULL: it keeps its own */
-	size_t n;
-	size_t stream_from;	/* stream results of at least so many entries */
-	unsigned threads;
-};
-
 /* One entry, for scalar calls. */
 uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64_t arg);
 
 /* One map in place over nbytes: the shortest way in, for single tables. */
 int pgtable_in_place(const struct pgtable_helper *helper, void *entries, size_t nbytes);
 
-/* Everything else.  Returns the count when call->out is NULL, else 0. */
-uint64_t pgtable_run(const struct pgtable_call *call);
+/*
+ * Everything else: one pass over n entries.  Returns the count when out is NULL,
+ * else 0.
+ *   steps        maps; the last may be a test
+ *   where_test   asked of the input, or NULL
+ *   where        0 or 1 per entry, or NULL
+ *   out          words, or 0/1 bytes for a test; NULL: count
+ *   otherwise    what out gets where not; NULL: it keeps its own
+ *   stream_from  stream results of at least so many entries
+ */
+uint64_t pgtable_run(const struct pgtable_block_ops *ops,
+		     const struct pgtable_step *steps, size_t nsteps,
+		     const struct pgtable_step *where_test, const uint8_t *where,
+		     const void *in, void *out, const void *otherwise, size_t n,
+		     size_t stream_from, unsigned threads);
 
 /* Does processor and operating system allow instances of that name? */
 int pgtable_isa_usable(const char *isa);

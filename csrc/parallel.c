@@ -43,7 +43,7 @@ static void *run_part(void *arg)
 	return NULL;
 }
 
-void pgtable_parallel(pgtable_part *run, void *context, size_t n, unsigned parts)
+static void run_parts(pgtable_part *run, void *context, size_t n, unsigned parts)
 {
 	struct part part[PGTABLE_MAX_THREADS];
 	size_t grains = n / PGTABLE_GRAIN;
@@ -75,4 +75,12 @@ void pgtable_parallel(pgtable_part *run, void *context, size_t n, unsigned parts
 	for (unsigned i = 0; i < parts; i++)
 		run_part(&part[i]);
 #endif
+}
+
+void pgtable_parallel(pgtable_part *run, void *context, size_t n, unsigned parts)
+{
+	if (parts <= 1)
+		run(context, 0, 0, n);
+	else
+		run_parts(run, context, n, parts);
 }

@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from .census import Census, Counter, census
+from .checks.differential import check
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.native import isa, isas, native
 from .engines.reference import reference
+from .images import open_image
 
 __version__ = "0.1.0"
 
@@ -26,9 +28,11 @@ __all__ = [
     "UnknownHelperError",
     "census",
     "chain",
+    "check",
     "isa",
     "isas",
     "native",
+    "open_image",
     "reference",
 ]
 

@@ -12,6 +12,9 @@ ENTRY = np.dtype("<u8")
 BOOL = np.dtype(bool)
 MAX_ENTRY = 2**64 - 1
 
+#: What most arrays have: the very object, so that they are let through at a glance.
+_NATIVE = np.dtype(np.uint64)
+
 _RAW_BYTES = frozenset("Bbc")
 _WORDS = frozenset("QqLlNn")
 
@@ -48,6 +51,8 @@ def as_entries(value: Any, name: str) -> np.ndarray:
     another element type, ValueError for a length that is no whole number of
     entries and for memory that is not contiguous.
     """
+    if type(value) is np.ndarray and value.dtype is _NATIVE and value.flags.c_contiguous:
+        return value
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "ui" or value.dtype.itemsize != 8:
             raise TypeError(f"{name} has dtype {value.dtype}; entries are 64-bit integers (uint64)")
@@ -104,7 +109,7 @@ def same_shape(array: np.ndarray, entries: np.ndarray, name: str, raw: bool = Fa
 
 def require_disjoint(out: np.ndarray, other: np.ndarray, name: str, same_allowed: bool) -> None:
     """Raise ValueError where ``out`` overlaps ``other`` (unless exactly, if allowed)."""
-    if not np.may_share_memory(out, other):
+    if (out is other and same_allowed) or not np.may_share_memory(out, other):
         return
     if same_allowed and _address(out) == _address(other):
         return

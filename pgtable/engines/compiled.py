@@ -7,58 +7,44 @@ from typing import Any
 
 import numpy as np
 
+from ._fastcall import FastCall
 from ._native import ffi, lib
-from .interface import MISSING, Engine, Helper, HelperInfo, Step
+from .interface import Engine, Helper, Operation, Step
 
 #: Results of so many entries do not fit the caches and are written past them.
 STREAM_FROM = 1 << 19
 
-_ndarray = np.ndarray
-_uint64 = np.dtype(np.uint64)
-_from_buffer = ffi.from_buffer
-_in_place = lib.pgtable_in_place
 
+class CompiledHelper(FastCall, Helper):
+    """A helper whose ``handle`` points to its loops (``struct pgtable_helper``).
 
-class CompiledHelper(Helper):
-    """A helper whose ``handle`` points to its loops."""
+    Small plain calls are made by :class:`FastCall`, which hands all others on.
+    """
 
-    def __init__(self, engine: Engine, info: HelperInfo, handle: Any):
-        super().__init__(engine, info, handle)
-        self.plain_map = info.kind == "map" and info.argument is None
+    call_checked = Operation.__call__
+    count_checked = Operation.count
 
-    def __call__(
-        self,
-        entries: Any,
-        argument: Any = MISSING,
-        /,
-        *,
-        out: Any = None,
-        where: Any = None,
-        threads: int = 1,
-    ) -> Any:
-        """Run over an int or an array; see :meth:`Operation.__call__`."""
-        # The shortest way for a table in place; whatever is not plain takes the long one.
-        if (
-            out is entries
-            and where is None
-            and threads == 1
-            and type(entries) is _ndarray
-            and entries.dtype is _uint64
-            and self.plain_map
-            and entries.flags.c_contiguous
-            and entries.flags.writeable
-        ):
-            _in_place(self.handle, _from_buffer(entries), entries.nbytes)
-            return entries
-        return Helper.__call__(self, entries, argument, out=out, where=where, threads=threads)
+    @property
+    def handle(self) -> Any:
+        """The loops that calls run."""
+        return self._handle
+
+    @handle.setter
+    def handle(self, handle: Any) -> None:
+        self._handle = handle
+        self._bind(int(ffi.cast("uintptr_t", handle)))
 
 
 class CompiledEngine(Engine):
     """Runs steps through the C driver; subclasses say where the loops come from."""
 
+    #: Chains in C's form are kept for the next call; no more than so many.
+    KEPT_STEPS = 256
+
     def __init__(self, name: str, ops: Any):
         self.name = name
         self._ops = ops
+        self._kept_steps: dict[tuple[Step, ...], tuple[Any, list[Any]]] = {}
 
     def _run_one(self, steps: tuple[Step, ...], entry: int) -> int | bool:
         for step in steps:
@@ -76,42 +62,49 @@ class CompiledEngine(Engine):
     ) -> int:
         if entries.size == 0:
             return 0
-        keep: list[Any] = []
-        call = ffi.new("struct pgtable_call *")
-        call.ops = self._ops
-        call.nsteps = len(steps)
-        call.steps = _c_steps(steps, keep)
-        setattr(call, "in", _pointer(entries, keep))
-        if out is not None:
-            call.out = _pointer(out, keep)
-        if otherwise is not None:
-            call.otherwise = _pointer(otherwise, keep)
-        if isinstance(where, Helper):
-            call.where_test = _c_steps((Step(where, 0),), keep)
-        elif where is not None:
-            call.where = _pointer(where, keep)
-        call.n = entries.size
-        call.stream_from = STREAM_FROM
-        call.threads = threads
-        return lib.pgtable_run(call)
+        source = _from_buffer(entries)
+        c_steps, _alive = self._c_steps(steps)
+        return lib.pgtable_run(
+            self._ops,
+            c_steps,
+            len(steps),
+            self._c_steps(where.own_steps)[0] if isinstance(where, Helper) else _NULL,
+            _from_buffer(where) if isinstance(where, np.ndarray) else _NULL,
+            source,
+            _NULL if out is None else source if out is entries else _from_buffer(out),
+            _NULL if otherwise is None else source,
+            entries.size,
+            STREAM_FROM,
+            threads,
+        )
+
+    def _c_steps(self, steps: tuple[Step, ...]) -> tuple[Any, list[Any]]:
+        try:
+            return self._kept_steps[steps]
+        except KeyError:
+            if len(self._kept_steps) >= self.KEPT_STEPS:
+                self._kept_steps.clear()
+            return self._kept_steps.setdefault(steps, _make_c_steps(steps))
+        except TypeError:  # an array as argument: of this call alone
+            return _make_c_steps(steps)
 
 
-def _c_steps(steps: tuple[Step, ...], keep: list[Any]) -> Any:
+_NULL = ffi.NULL
+_from_buffer = ffi.from_buffer
+
+
+def _make_c_steps(steps: tuple[Step, ...]) -> tuple[Any, list[Any]]:
+    """Return a C array of the steps, and what must stay alive with it."""
     array = ffi.new("struct pgtable_step[]", len(steps))
-    keep.append(array)
+    arguments = []
     for c_step, step in zip(array, steps, strict=True):
         c_step.helper = step.helper.handle
         if isinstance(step.argument, np.ndarray):
-            c_step.arguments = _pointer(step.argument, keep)
+            arguments.append(_from_buffer(step.argument))
+            c_step.arguments = arguments[-1]
         else:
             c_step.argument = step.argument
-    return array
-
-
-def _pointer(array: np.ndarray, keep: list[Any]) -> Any:
-    pointer = ffi.from_buffer("uint8_t[]", array)
-    keep.append(pointer)
-    return pointer
+    return array, arguments
 
 
 def as_info_fields(helper: Any) -> tuple[str, str, str, str, str | None]:

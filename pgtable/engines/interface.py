@@ -20,6 +20,9 @@ import numpy as np
 from . import buffers
 from .helper_docs import describe
 
+#: More threads than this are never started, whatever is asked for.
+MAX_THREADS = 256
+
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
 #: What one step of a chain may be given as.
@@ -112,6 +115,11 @@ class Operation(ABC):
             else:
                 target = np.empty(array.shape, dtype)
                 otherwise = array if mask is not None else None
+        elif out is entries and self.kind == "map":
+            target = array
+            if not target.flags.writeable:
+                raise ValueError("out is read-only")
+            self._require_own_memory(target, array, steps, mask)
         else:
             target = buffers.as_out(out, array, dtype)
             if not target.flags.c_contiguous:
@@ -192,6 +200,7 @@ class Helper(Operation):
         self.kind = info.kind
         self.argument = info.argument
         self.handle = handle
+        self.own_steps = (Step(self, 0),)
         self.__doc__ = describe(info)
 
     def __repr__(self) -> str:
@@ -201,7 +210,7 @@ class Helper(Operation):
         if self.argument is None:
             if argument is not MISSING:
                 raise TypeError(f"{self.name}() takes the entry alone")
-            return (Step(self, 0),)
+            return self.own_steps
         if argument is MISSING:
             raise TypeError(f"{self.name}() needs a second argument, {self.argument}")
         return (Step(self, _checked_argument(argument, self.argument, entries)),)
@@ -304,6 +313,8 @@ class Engine(ABC):
 
 def _is_array(value: Any) -> bool:
     """Tell arrays from what must be one entry (NumPy scalars have buffers too)."""
+    if type(value) is np.ndarray:
+        return True
     if isinstance(value, (int, float, complex, str, np.generic)) or value is None:
         return False
     return not hasattr(value, "__index__") or isinstance(value, np.ndarray)
@@ -338,12 +349,14 @@ def _transposed(value: Any) -> Any:
 
 def processors(threads: int) -> int:
     """Return how many threads ``threads`` asks for; 0 asks for one a processor."""
+    if type(threads) is int and 0 < threads <= MAX_THREADS:
+        return threads
     if isinstance(threads, bool) or not isinstance(threads, int):
         raise TypeError(f"threads is {threads!r}; it must be an int, 0 for all processors")
     if threads < 0:
         raise ValueError(f"threads is {threads}; it must be 0 (all processors) or more")
     if threads:
-        return threads
+        return MAX_THREADS
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

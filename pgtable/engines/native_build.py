@@ -30,7 +30,7 @@ COMBINATIONS = _sibling("switches").COMBINATIONS
 ISAS = _sibling("isas").ISAS
 
 COMMON_FLAGS = ("-std=gnu11", "-O3", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c")
+SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c", "walk.c")
 
 
 #: What the objects of each instruction set are made from.
@@ -111,12 +111,11 @@ def make_ffi() -> FFI:
         sources=[f"csrc/{source}" for source in SOURCES],
         include_dirs=["csrc"],
         depends=[f"csrc/{name}" for name in LOOP_SOURCES],
-        extra_compile_args=list(COMMON_FLAGS),
         extra_link_args=["-pthread"],
         py_limited_api=True,
     )
     return ffi
 
 
-HEADERS = ("bulk.h", "census.h")
+HEADERS = ("bulk.h", "census.h", "walk.h")
 ffibuilder = make_ffi()

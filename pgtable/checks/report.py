@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How results are shown: plain ASCII of 80 columns, fit for a mailing list, and JSON."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import bits
+from ..engines.interface import Engine, Helper
+
+WIDTH = 80
+
+
+class Report(ABC):
+    """A result: text for people with str(), plain values for programs."""
+
+    @abstractmethod
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+    def to_json(self) -> str:
+        """Return it as one JSON document."""
+        return json.dumps(self.as_dict(), indent=2)
+
+
+def call(helper: Helper, entries: Any, argument: Any) -> Any:
+    """Call a helper with the argument that it takes, if it takes one."""
+    return helper(entries) if helper.argument is None else helper(entries, argument)
+
+
+def rules_of(engine: Engine) -> str:
+    """Return whose bit names an engine uses: its rules', else those of mainline."""
+    return getattr(engine, "rules", None) or "saved_dirty"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A word or a truth value, and how it is printed."""
+
+    value: int | bool
+    kind: str  #: a level, "val" for a plain number, or "test" for a bool
+    rules: str
+
+    def __str__(self) -> str:
+        if self.kind == "test":
+            return str(bool(self.value))
+        number = f"{self.value:#018x}"
+        if self.kind == "val":
+            return number
+        return f"{number} {bits.state(self.value, self.rules)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        if self.kind == "test":
+            return {"value": bool(self.value)}
+        found: dict[str, Any] = {"value": f"{self.value:#018x}"}
+        if self.kind != "val":
+            found["state"] = bits.state(self.value, self.rules)
+        return found
+
+
+def wrap(text: str, indent: str = "", hang: str | None = None) -> str:
+    """Fill a paragraph to the width of a mail."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent if hang is None else hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def aligned(rows: Iterable[tuple[str, object]], indent: str = "  ") -> list[str]:
+    """Return lines of labels and values, the values below each other."""
+    rows = list(rows)
+    widest = max(len(label) for label, _ in rows)
+    return [f"{indent}{label:<{widest}}  {value}".rstrip() for label, value in rows]
+
+
+def bit_names(word: int, level: str, rules: str) -> str:
+    """Name the set bits of a difference, frame bits as such; "" for none."""
+    if level not in bits.LEVELS:
+        level = "pte"
+    large = bits.LEAF_FRAME.get(level, bits.SMALL_FRAME)
+    names = [bit.name for bit in bits.named_bits(word & ~large | 1, level, rules)]
+    if not word & 1:
+        names.remove("PRESENT")
+    if word & large:
+        names.append("frame")
+    return "|".join(names)

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The page-table entries of an address space in columns, and what was odd on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..census import Census
+from ..engines._native import ffi, lib
+from .segments import Segments
+
+
+class Kind(IntEnum):
+    """What a non-zero entry is.
+
+    LEAF and TABLE are present to the hardware, the others are not.  What those
+    say is the kernel's own: this follows Linux 5.19 to 6.x.
+
+    PROT_NONE: bit 8 without PRESENT; a page is there, no access is allowed.
+    SWAP: in a swap file; certain, since types below 22 are nothing else.
+    MIGRATION: a type from 22 up: a page under migration, in device-private memory
+        or poisoned; which of these depends on the kernel's version and
+        configuration, and with that many swap files it may be one of them.
+    MARKER: the topmost types with an offset of 1 to 7 (uffd-wp, poison, guard).
+    OTHER: made inaccessible some other way: what is left in the kernel half
+        (secret memory, vmalloc guards), a large page being split.
+    """
+
+    LEAF = 0
+    TABLE = 1
+    PROT_NONE = 2
+    SWAP = 3
+    MIGRATION = 4
+    MARKER = 5
+    OTHER = 6
+
+
+#: How a kind is printed, by its number.
+KIND_NAMES = ("leaf", "table", "prot_none", "swap", "migration", "marker", "other")
+
+#: Entries that a walk may always return, however often tables are shared.
+ALWAYS_EXPANDED = 1 << 24
+#: Beyond that, how many times the entries of the tables themselves.
+EXPANSION = 4
+#: Reports of one kind that are listed; the rest is counted.
+MAX_REPORTS = 1000
+
+#: ``struct pgtable_table``
+_TABLE = np.dtype(
+    [
+        ("data", "<u8"),
+        ("pa", "<u8"),
+        ("va", "<u8"),
+        ("times", "<u8"),
+        ("reached", "<u8"),
+        ("entries", "<u4"),
+        ("level", "<u4"),
+    ]
+)
+_COLUMNS: dict[str, type] = {
+    "va": np.uint64,
+    "entry": np.uint64,
+    "pa": np.uint64,
+    "level": np.uint8,
+    "kind": np.uint8,
+    "leaf": np.bool_,
+    "writable": np.bool_,
+    "user": np.bool_,
+    "nx": np.bool_,
+}
+
+
+class Root(NamedTuple):
+    """Where a walk begins and how entries are read; ``assumed`` says what was not known."""
+
+    pa: int
+    levels: int
+    nxe: bool
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Something odd that a walk met.
+
+    kind: "shared" (a table reached at ``count`` addresses, ``va`` the first),
+        "outside" (a table that the image lacks), "loop" (an entry that refers
+        to a table above it, not followed), "once" (shared tables were expanded
+        at their first address only), "limit" (the walk ended at ``va``).
+    va: the address that the entry translates; pa: the table; level: the table's level.
+    """
+
+    kind: str
+    va: int
+    pa: int
+    level: int
+    count: int = 1
+
+    def __str__(self) -> str:
+        at = f"{self.va:#018x}"
+        table = f"level {self.level} table {self.pa:#x}"
+        if self.kind == "shared":
+            return f"{table} is reached {self.count} times, first at {at}"
+        if self.kind == "outside":
+            return f"{table} at {at} is outside the image"
+        if self.kind == "loop":
+            return f"the entry at {at} refers to a table above it, {self.pa:#x}: not followed"
+        if self.kind == "once":
+            return f"shared tables are listed once: everywhere would be {self.count} entries"
+        return f"stopped at {at}: the limit of {self.count} entries was reached"
+
+
+class Tables(NamedTuple):
+    """The tables that were walked, highest level first: arrays of one length.
+
+    pa: physical address of the page (uint64); va: the lowest address that it
+    translates (uint64); level: 1 to 5 (uint8); entries: how many are not zero
+    (uint16); reached: at how many addresses the walk came to it (uint64);
+    inside: whether its page is in the image (bool).
+    """
+
+    pa: np.ndarray
+    va: np.ndarray
+    level: np.ndarray
+    entries: np.ndarray
+    reached: np.ndarray
+    inside: np.ndarray
+
+
+class Walk:
+    """Every non-zero entry of an address space: arrays of one length, in address order.
+
+    A table entry comes before the entries of its table, which begin at the same address.
+
+    ``va``: canonical address of what the entry translates (uint64).
+    ``entry``: the entry as it is in memory (uint64).
+    ``level``: 1 = pte, 2 = pmd, 3 = pud, 4 and 5 (uint8).
+    ``leaf``: present, and maps a page (bool).
+    ``kind``: a :class:`Kind` (uint8).
+    ``pa``: physical address of the page or table (uint64), un-inverted where the
+    entry is not present; 0 where there is no frame (swap, marker).
+    ``writable``, ``user``, ``nx``: what the levels down to this entry allow
+    together (bool); an entry that is not present allows nothing.
+
+    ``tables`` has the tables that were walked, ``reports`` what was odd (at most
+    1000 of each kind; ``report_counts`` has all), ``notes`` what had to be assumed,
+    ``root`` where it began.
+    """
+
+    va: np.ndarray
+    entry: np.ndarray
+    pa: np.ndarray
+    level: np.ndarray
+    kind: np.ndarray
+    leaf: np.ndarray
+    writable: np.ndarray
+    user: np.ndarray
+    nx: np.ndarray
+
+    def __init__(self, root: Root, columns: dict[str, np.ndarray], tables: Tables):
+        self.root = root
+        self.tables = tables
+        self.notes = list(root.assumed)
+        self.reports: list[Report] = []
+        self.report_counts: dict[str, int] = {}
+        for name, column in columns.items():
+            setattr(self, name, column)
+
+    def __len__(self) -> int:
+        return len(self.va)
+
+    def __repr__(self) -> str:
+        return f"<walk of {len(self)} entries from {self.root.pa:#x}, {self.root.levels} levels>"
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """All columns by name."""
+        return {name: getattr(self, name) for name in _COLUMNS}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the columns take."""
+        return sum(column.nbytes for column in self.columns.values())
+
+    @property
+    def swap_type(self) -> np.ndarray:
+        """Bits 59 to 63: which swap file or special use; for SWAP, MIGRATION, MARKER (uint8)."""
+        return (self.entry >> np.uint64(59)).astype(np.uint8)
+
+    @property
+    def swap_offset(self) -> np.ndarray:
+        """Bits 9 to 58 un-inverted: the place in the swap file, or the marker (uint64)."""
+        return ~self.entry >> np.uint64(9) & np.uint64((1 << 50) - 1)
+
+    def _report(self, reports: list[Report], total: int | None = None) -> None:
+        if reports:
+            kind = reports[0].kind
+            self.report_counts[kind] = len(reports) if total is None else total
+            self.reports += reports[:MAX_REPORTS]
+
+
+class _Native:
+    """One walk in C."""
+
+    def __init__(self, segments: Segments, root: Root):
+        self.segments = segments  # keeps the memory alive
+        walk = lib.pgtable_walk_new(
+            segments.pointer, len(segments.table), root.pa, root.levels, root.nxe
+        )
+        if not walk:
+            raise MemoryError("no memory for a walk")
+        self.walk = ffi.gc(walk, lib.pgtable_walk_free)
+        if lib.pgtable_walk_discover(self.walk):
+            raise MemoryError("no memory for the list of tables; the image may be damaged")
+
+    def plan(self, limit: int | None) -> tuple[int, bool, int]:
+        """Return (rows at most, shared tables once only, rows with all of them everywhere)."""
+        once = ffi.new("uint64_t *")
+        everywhere = ffi.new("uint64_t *")
+        lib.pgtable_walk_bounds(self.walk, once, everywhere)
+        allowed = limit
+        if allowed is None:
+            allowed = max(ALWAYS_EXPANDED, EXPANSION * once[0])
+        if everywhere[0] <= allowed:
+            return everywhere[0], False, everywhere[0]
+        return min(once[0], allowed), everywhere[0] > once[0], everywhere[0]
+
+    def tables(self) -> Tables:
+        n = ffi.new("size_t *")
+        start = lib.pgtable_walk_tables(self.walk, n)
+        rows = np.frombuffer(ffi.buffer(start, n[0] * _TABLE.itemsize), _TABLE)
+        rows = rows[rows["reached"] > 0]
+        return Tables(
+            rows["pa"].copy(),
+            rows["va"].copy(),
+            rows["level"].astype(np.uint8),
+            rows["entries"].astype(np.uint16),
+            rows["reached"].copy(),
+            rows["data"] != 0,
+        )
+
+    def loops(self) -> tuple[list[Report], int]:
+        kept = ffi.new("size_t *")
+        total = ffi.new("uint64_t *")
+        loops = lib.pgtable_walk_loops(self.walk, kept, total)
+        found = [
+            Report("loop", loops[i].va, loops[i].pa, loops[i].level - 1) for i in range(kept[0])
+        ]
+        return found, total[0]
+
+    def stopped(self) -> int | None:
+        va = ffi.new("uint64_t *")
+        return va[0] if lib.pgtable_walk_stopped(self.walk, va) else None
+
+
+def _pointer(column: np.ndarray) -> Any:
+    return ffi.cast("void *", column.ctypes.data)
+
+
+def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
+    """Walk the tables in these segments; see ``Image.walk``."""
+    native = _Native(segments, root)
+    rows, once, everywhere = native.plan(limit)
+    try:
+        columns: dict[str, np.ndarray] = {
+            name: np.empty(rows, dtype) for name, dtype in _COLUMNS.items()
+        }
+    except (MemoryError, ValueError):
+        raise MemoryError(
+            f"{rows} entries do not fit in memory; walk with a limit, or count with census()"
+        ) from None
+    out = ffi.new("struct pgtable_columns *")
+    for name, column in columns.items():
+        setattr(out, name, _pointer(column))
+    out.capacity = rows
+    filled = lib.pgtable_walk_fill(native.walk, out, once)
+    if filled < rows:  # loops were cut off; shrinking returns the rest
+        for column in columns.values():
+            column.resize(filled, refcheck=False)
+    walk = Walk(root, columns, native.tables())
+    _report_all(walk, native, once, everywhere)
+    return walk
+
+
+def _report_all(walk: Walk, native: _Native, once: bool, everywhere: int) -> None:
+    tables = walk.tables
+    outside = np.flatnonzero(~tables.inside)
+    listed = [
+        Report("outside", int(tables.va[i]), int(tables.pa[i]), int(tables.level[i]))
+        for i in outside[:MAX_REPORTS]
+    ]
+    walk._report(listed, len(outside))
+    _report_shared(walk)
+    walk._report(*native.loops())
+    if once:
+        walk._report([Report("once", 0, walk.root.pa, walk.root.levels, everywhere)])
+    stopped = native.stopped()
+    if stopped is not None:
+        walk._report([Report("limit", stopped, walk.root.pa, walk.root.levels, len(walk))])
+
+
+def _report_shared(walk: Walk) -> None:
+    """Report pages that are reached more than once, at whatever level."""
+    tables = walk.tables
+    _, first, page = np.unique(tables.pa, return_index=True, return_inverse=True)
+    reached = np.zeros(len(first), np.uint64)
+    np.add.at(reached, page, tables.reached)
+    shared = np.flatnonzero(reached > 1)
+    listed = [
+        Report(
+            "shared",
+            int(tables.va[first[i]]),
+            int(tables.pa[first[i]]),
+            int(tables.level[first[i]]),
+            int(reached[i]),
+        )
+        for i in shared[:MAX_REPORTS]
+    ]
+    walk._report(listed, len(shared))
+
+
+def run_census(segments: Segments, root: Root, limit: int | None) -> dict[tuple[str, int], Census]:
+    """Count the entries of the tables in these segments; see ``Image.census``."""
+    native = _Native(segments, root)
+    rows, once, _ = native.plan(limit)
+    histograms = [ffi.gc(lib.pgtable_census_new(), lib.pgtable_census_free) for _ in range(10)]
+    if lib.pgtable_walk_census(native.walk, histograms, rows, once) < 0:
+        raise MemoryError("no memory for the histograms of a census")
+    found = {}
+    for i, histogram in enumerate(histograms):
+        census = _rows(histogram)
+        if len(census.entries):
+            found["kernel" if i >= 5 else "user", i % 5 + 1] = census
+    return found
+
+
+def _rows(histogram: Any) -> Census:
+    n = lib.pgtable_census_rows(histogram, ffi.NULL, ffi.NULL, 0)
+    entries = np.empty(n, np.uint64)
+    counts = np.empty(n, np.uint64)
+    lib.pgtable_census_rows(
+        histogram,
+        ffi.from_buffer("uint64_t[]", entries),
+        ffi.from_buffer("uint64_t[]", counts),
+        n,
+    )
+    return Census(entries[entries != 0], counts[entries != 0])
