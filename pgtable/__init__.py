@@ -3,7 +3,8 @@
 
 ``pgtable.pte_wrprotect`` and its siblings are the helpers of the default
 engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
-:func:`reference` give the engines of the other rules.
+:func:`reference` give the engines of the other rules, :func:`kernel_tree` that of
+the real helpers of a Linux tree.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from .census import Census, Counter, census
 from .checks.differential import check
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
+from .engines.kernel_tree import KernelTreeError, kernel_tree
 from .engines.native import isa, isas, native
 from .engines.reference import reference
 from .images import open_image
@@ -25,12 +27,14 @@ __all__ = [
     "Counter",
     "Engine",
     "Helper",
+    "KernelTreeError",
     "UnknownHelperError",
     "census",
     "chain",
     "check",
     "isa",
     "isas",
+    "kernel_tree",
     "native",
     "open_image",
     "reference",

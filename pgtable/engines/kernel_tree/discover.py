@@ -37,6 +37,8 @@ _QUALIFIERS = re.compile(
     r"\b(?:static|inline|__inline|__inline__|extern|const|volatile|register|__signed__|signed)\b"
 )
 _FUNCTION = re.compile(r"\b([A-Za-z_]\w*)\s*\(([^(){};]*)\)\s*([{;])")
+#: What the name or the signature of every helper mentions.
+_ABOUT = re.compile(r"pte|pmd|pud|p4d|pgd|prot|dirty")
 #: Characters that return type and attributes take at most.
 _LONGEST_TYPE = 600
 _ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)")
@@ -152,6 +154,8 @@ def _functions(code: str, places: list[tuple[int, str]]) -> dict[str, _Function]
         name, parameters, after = match.groups()
         before = max(0, match.start() - _LONGEST_TYPE)
         start = max(code.rfind(end, before, match.start()) for end in ";}{") + 1 or before
+        if not _ABOUT.search(code, start, match.end()):
+            continue
         gives = _type(code[start : match.start()])
         parsed = _parameters(parameters) if gives else None
         if parsed is not None:
