@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import compiler
-from .compiler import HELPER_FILE, Result, errors_by_helper, first_error
+from .compiler import HELPER_FILE, Command, Result, errors_by_helper, first_error
 from .discover import Candidate, Discovery, discover
 from .errors import KernelTreeError
 from .locate import PGTABLE_C, Tree
@@ -22,16 +22,41 @@ LIBRARY = "helpers.so"
 REPORT = "report.json"
 
 #: What kernel code needs to be told, whatever the version.
-_KERNEL_FLAGS = (
-    "-nostdinc -D__KERNEL__ -std=gnu11 -fPIC -fshort-wchar -funsigned-char -fno-strict-aliasing"
-    " -fms-extensions -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables"
-    " -ffunction-sections -fdata-sections -w"
-    ' -DKBUILD_MODNAME="pgtable" -DKBUILD_BASENAME="pgtable" -DKBUILD_MODFILE="pgtable"'
-).split()
-_PLAIN_FLAGS = "-std=gnu11 -O2 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections".split()
-_LINK_FLAGS = (
-    "-shared -nostartfiles -Wl,--gc-sections -Wl,-z,defs -Wl,-z,noexecstack -Wl,--build-id=none"
-).split()
+_KERNEL_FLAGS = [
+    "-nostdinc",
+    "-D__KERNEL__",
+    "-std=gnu11",
+    "-fPIC",
+    "-fshort-wchar",
+    "-funsigned-char",
+    "-fno-strict-aliasing",
+    "-fms-extensions",
+    "-fno-stack-protector",
+    "-fcf-protection=none",
+    "-fno-asynchronous-unwind-tables",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-w",
+    '-DKBUILD_MODNAME="pgtable"',
+    '-DKBUILD_BASENAME="pgtable"',
+    '-DKBUILD_MODFILE="pgtable"',
+]
+_PLAIN_FLAGS = [
+    "-std=gnu11",
+    "-O2",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-ffunction-sections",
+    "-fdata-sections",
+]
+_LINK_FLAGS = [
+    "-shared",
+    "-nostartfiles",
+    "-Wl,--gc-sections",
+    "-Wl,-z,defs",
+    "-Wl,-z,noexecstack",
+    "-Wl,--build-id=none",
+]
 _SHADOW_STACK = "X86_FEATURE_SHSTK"
 
 #: Room for struct cpuinfo_x86, which no version fills by half.
@@ -85,8 +110,11 @@ def prepare(recipe: Recipe, directory: Path) -> Prepared:
     sources = [shim_directory() / "kernel_tree" / "headers.h"]
     if (recipe.tree.sources / PGTABLE_C).is_file():
         sources.append(recipe.tree.sources / PGTABLE_C)
-    commands = [[recipe.compiler, *flags, "-E", "-dD", "-x", "c", source] for source in sources]
-    results = compiler.run([*commands, [recipe.compiler, "--version"]], directory)
+    commands: list[Command] = [
+        [recipe.compiler, *flags, "-E", "-dD", "-x", "c", source] for source in sources
+    ]
+    commands.append([recipe.compiler, "--version"])
+    results = compiler.run(commands, directory)
     if results[0].code:
         raise _broken_headers(recipe, results[0].errors)
     texts = [result.output for result in results]
@@ -196,7 +224,7 @@ def _compile_units(
     for _ in range(_MOST_ROUNDS):
         for unit in todo:
             (directory / f"{unit.name}.c").write_text(unit.text())
-        commands = [
+        commands: list[Command] = [
             [recipe.compiler, *flags, "-c", f"{unit.name}.c", "-o", unit.object] for unit in todo
         ]
         results = compiler.run(commands, directory)
@@ -244,10 +272,15 @@ def _broken_headers(recipe: Recipe, errors: str) -> KernelTreeError:
 def _compile_stubs(recipe: Recipe, directory: Path) -> list[Path]:
     shim = shim_directory() / "kernel_tree"
     objects = [directory / "stubs.o", directory / "copies.o"]
-    commands = [
+    commands: list[Command] = [
         [
-            *(recipe.compiler, *_PLAIN_FLAGS, f"-DTREE_CPU_DATA_SIZE={_CPU_DATA_SIZE}"),
-            *("-c", shim / f"{one.stem}.c", "-o", one),
+            recipe.compiler,
+            *_PLAIN_FLAGS,
+            f"-DTREE_CPU_DATA_SIZE={_CPU_DATA_SIZE}",
+            "-c",
+            shim / f"{one.stem}.c",
+            "-o",
+            one,
         ]
         for one in objects
     ]
@@ -261,7 +294,8 @@ def _lacking(
     """Return the helpers that need a symbol nobody provides, and one such symbol."""
     objdump = _program(recipe, "objdump", directory)
     objects = [*(directory / unit.object for unit in units), *stubs]
-    results = compiler.run([[objdump, "-tr", one] for one in objects], directory)
+    commands: list[Command] = [[objdump, "-tr", one] for one in objects]
+    results = compiler.run(commands, directory)
     _require_success(results)
     objects_read = [read_objdump(result.output) for result in results]
     provided = _LIBC.union(*(one.sections for one in objects_read[len(units) :]))
@@ -276,7 +310,7 @@ def _lacking(
 
 def _program(recipe: Recipe, name: str, directory: Path) -> str:
     """Return the compiler's own tool of that name."""
-    command = [recipe.compiler, f"-print-prog-name={name}"]
+    command: Command = [recipe.compiler, f"-print-prog-name={name}"]
     return compiler.run([command], directory)[0].output.strip() or name
 
 
@@ -284,9 +318,16 @@ def _link(recipe: Recipe, objects: list[Path], kept: list[str], directory: Path)
     table = "".join(f"TREE_TABLE(t_{name})\n" for name in kept)
     (directory / "table.def").write_text(table)
     csrc = shim_directory()
-    command = [
-        *(recipe.compiler, *_PLAIN_FLAGS, *_LINK_FLAGS, "-I", csrc, "-I", directory),
-        *(csrc / "kernel_tree" / "table.c", *objects, "-o", directory / LIBRARY),
+    command: Command = [
+        recipe.compiler,
+        *_PLAIN_FLAGS,
+        *_LINK_FLAGS,
+        f"-I{csrc}",
+        f"-I{directory}",
+        csrc / "kernel_tree" / "table.c",
+        *objects,
+        "-o",
+        directory / LIBRARY,
     ]
     _require_success(compiler.run([command], directory))
 
@@ -331,7 +372,7 @@ def _kernel_flags(recipe: Recipe, directory: Path) -> list[str]:
 
 
 def _compiler_headers(recipe: Recipe, directory: Path) -> str:
-    command = [recipe.compiler, "-print-file-name=include"]
+    command: Command = [recipe.compiler, "-print-file-name=include"]
     return compiler.run([command], directory)[0].output.strip()
 
 

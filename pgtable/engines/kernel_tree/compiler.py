@@ -25,6 +25,10 @@ _HELPER = re.compile(rf"{HELPER_FILE}/(\w+)")
 _BARE_ERROR = re.compile(r"^[^\n:]+: (?:fatal )?error: .*$", re.MULTILINE)
 
 
+#: A program and its arguments.
+Command = list[str | Path]
+
+
 class Result(NamedTuple):
     """What a command came back with."""
 
@@ -44,7 +48,7 @@ def find(name: str) -> Path:
     return Path(found)
 
 
-def run(commands: Sequence[Sequence[str | Path]], directory: Path) -> list[Result]:
+def run(commands: Sequence[Command], directory: Path) -> list[Result]:
     """Run commands side by side in a directory; none is left running on an error."""
     environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
     environment["LC_ALL"] = "C"
@@ -52,10 +56,7 @@ def run(commands: Sequence[Sequence[str | Path]], directory: Path) -> list[Resul
     try:
         for command in commands:
             # files, not pipes: nobody has to read while others run
-            output, errors = (
-                tempfile.TemporaryFile("w+", errors="replace", dir=directory)  # noqa: SIM115
-                for _ in range(2)
-            )
+            output, errors = _scratch(directory), _scratch(directory)
             process = subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
@@ -76,6 +77,10 @@ def run(commands: Sequence[Sequence[str | Path]], directory: Path) -> list[Resul
                 process.wait()
             output.close()
             errors.close()
+
+
+def _scratch(directory: Path) -> IO[str]:
+    return tempfile.TemporaryFile("w+", errors="replace", dir=directory)
 
 
 def _text(file: IO[str]) -> str:

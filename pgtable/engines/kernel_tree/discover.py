@@ -26,8 +26,25 @@ _WORDS = {
     "_Bool": "({} != 0)",
 }
 _NUMBERS = frozenset(
-    "char int long u8 u16 u32 u64 s64 phys_addr_t pteval_t pmdval_t pudval_t p4dval_t pgdval_t"
-    " pgprotval_t uint64_t size_t".split()
+    [
+        "char",
+        "int",
+        "long",
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "s64",
+        "phys_addr_t",
+        "pteval_t",
+        "pmdval_t",
+        "pudval_t",
+        "p4dval_t",
+        "pgdval_t",
+        "pgprotval_t",
+        "uint64_t",
+        "size_t",
+    ]
 )
 _VMA = "struct vm_area_struct *"
 _LEVEL = re.compile(r"^_*(pte|pmd|pud|p4d|pgd)(?=_|p_|$)")
@@ -179,7 +196,7 @@ def _parameters(text: str) -> list[_Parameter] | None:
     found = []
     for one in text.split(","):
         words = _type(one).split(" ")
-        if words == ["void"] or words == [""]:
+        if words in (["void"], [""]):
             return [] if text.strip() == "void" else None
         named = len(words) > 1 and words[-1] != "*" and words[-1] not in _NUMBERS
         name = words.pop() if named else ""

@@ -25,7 +25,7 @@ from ..native import native
 from . import cache, compiler
 from .build import LIBRARY, REPORT, Recipe, build, prepare, shim_digest
 from .errors import KernelTreeError
-from .locate import Tree, locate
+from .locate import locate
 
 _OPTION = re.compile(r"CONFIG_[A-Z0-9_a-z]+")
 
