@@ -12,12 +12,19 @@ from __future__ import annotations
 from typing import Any
 
 from .census import Census, Counter, census
+from .checks.compare import compare, compare_levels
 from .checks.differential import check
+from .checks.law_check import check_laws
+from .checks.laws import LAWS
+from .checks.recognise import recognise
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
 from .engines.kernel_tree import KernelTreeError, kernel_tree
 from .engines.native import isa, isas, native
 from .engines.reference import reference
 from .images import open_image
+
+#: What must hold of a sound set of helpers; see check_laws().
+laws = LAWS
 
 __version__ = "0.1.0"
 
@@ -32,10 +39,15 @@ __all__ = [
     "census",
     "chain",
     "check",
+    "check_laws",
+    "compare",
+    "compare_levels",
     "isa",
     "isas",
     "kernel_tree",
+    "laws",
     "native",
+    "recognise",
     "open_image",
     "reference",
 ]

@@ -16,8 +16,6 @@ BLOCK = 1 << 15
 #: Tells which of an array of entries (and arguments) fail.
 Fails = Callable[[np.ndarray, "np.ndarray | None"], np.ndarray]
 
-_BITS_OF_BYTE = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
-
 
 class Input(NamedTuple):
     """What a helper was called with."""
@@ -59,18 +57,25 @@ def search(fails: Fails, inputs: Inputs) -> Search:
 
 def bits_set(words: np.ndarray) -> np.ndarray:
     """Return how many bits each word has set."""
-    flat = np.ascontiguousarray(words)
-    return _BITS_OF_BYTE[flat.view(np.uint8)].reshape(-1, 8).sum(axis=1)
+    pairs = np.uint64(0x5555555555555555)
+    fours = np.uint64(0x3333333333333333)
+    bytes_ = np.uint64(0x0F0F0F0F0F0F0F0F)
+    words = words - ((words >> np.uint64(1)) & pairs)
+    words = (words & fours) + ((words >> np.uint64(2)) & fours)
+    words = (words + (words >> np.uint64(4))) & bytes_
+    return (words * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
 def smallest(entries: np.ndarray, arguments: np.ndarray | None) -> Input:
     """Return the input with the fewest bits set, then the lowest, of at least one."""
     count = bits_set(entries)
     if arguments is None:
-        best = np.lexsort((entries, count))[0]
-        return Input(int(entries[best]), None)
-    best = np.lexsort((arguments, entries, count + bits_set(arguments)))[0]
-    return Input(int(entries[best]), int(arguments[best]))
+        return Input(int(entries[count == count.min()].min()), None)
+    count += bits_set(arguments)
+    fewest = count == count.min()
+    entries, arguments = entries[fewest], arguments[fewest]
+    entry = entries.min()
+    return Input(int(entry), int(arguments[entries == entry].min()))
 
 
 def shrink(fails: Fails, found: Input) -> Input:

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where two engines, or two levels of one, differ: which helpers, on which inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, overload
+
+from ..engines.interface import Engine, Helper
+from .classes import InputClass, classify
+from .differential import Difference, Progress, comparable, differ, example, inputs_for
+from .recognise import Recognition, recognise
+from .report import Report, rules_of, wrap
+from .search import search
+from .subject import LEVELS, name_of, stem_of
+
+
+@dataclass(frozen=True)
+class ClassifiedDifference:
+    """A helper that two engines compute differently, and on which inputs."""
+
+    difference: Difference
+    inputs: InputClass
+
+    @property
+    def helper(self) -> str:
+        """The helper's name; of two levels, both: ``pte_write/pud_write``."""
+        return self.difference.helper
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            **self.difference.as_dict(),
+            "inputs": str(self.inputs),
+            "inputs_exact": self.inputs.exact,
+        }
+
+    def __str__(self) -> str:
+        difference = self.difference
+        count = f"{difference.differ:,} of {difference.tried:,} inputs differ; smallest:"
+        return "\n".join(
+            [
+                wrap(f"{self.helper}: {self.inputs}", hang="  "),
+                f"  {count}",
+                *difference.example.lines(),
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Comparison(Report, Sequence[ClassifiedDifference]):
+    """What :func:`compare` and :func:`compare_levels` found: a sequence of differences."""
+
+    a: str
+    b: str
+    recognised: tuple[Recognition | None, Recognition | None]
+    differences: tuple[ClassifiedDifference, ...]
+    same: tuple[str, ...]  #: helpers that compute the same
+    only_in_a: tuple[str, ...]
+    only_in_b: tuple[str, ...]
+    incomparable: tuple[str, ...]  #: same name, but other parameters or another result
+
+    @overload
+    def __getitem__(self, index: int) -> ClassifiedDifference: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ClassifiedDifference]: ...
+    def __getitem__(
+        self, index: int | slice
+    ) -> ClassifiedDifference | Sequence[ClassifiedDifference]:
+        return self.differences[index]
+
+    def __len__(self) -> int:
+        return len(self.differences)
+
+    @property
+    def clean(self) -> bool:
+        """Whether both have the same helpers and compute the same."""
+        return not (self.differences or self.only_in_a or self.only_in_b or self.incomparable)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "recognised": [each.as_dict() if each else None for each in self.recognised],
+            "clean": self.clean,
+            "only_in_a": list(self.only_in_a),
+            "only_in_b": list(self.only_in_b),
+            "incomparable": list(self.incomparable),
+            "same": list(self.same),
+            "differences": [difference.as_dict() for difference in self.differences],
+        }
+
+    def __str__(self) -> str:
+        lines = []
+        for label, name, found in zip("AB", (self.a, self.b), self.recognised, strict=True):
+            lines.append(wrap(f"{label}: {name}", hang="   "))
+            if found:
+                lines += ["   " + line for line in str(found).splitlines()]
+        for what, names in (
+            ("only in A", self.only_in_a),
+            ("only in B", self.only_in_b),
+            ("other parameters or results", self.incomparable),
+        ):
+            if names:
+                lines.append(wrap(f"{what}: {', '.join(names)}", hang="  "))
+        lines += [f"\n{difference}" for difference in self.differences]
+        lines.append(f"\n{len(self.same)} the same, {len(self)} differ")
+        return "\n".join(lines)
+
+
+def compare(a: Engine, b: Engine, *, progress: Progress | None = None) -> Comparison:
+    """Compare any two engines helper by helper, over all bits that matter.
+
+    progress: called as ``progress(done, total)`` after each helper.
+
+    Returns which helpers only one of them has and which differ, each with the
+    class of inputs on which it does (``Write=0,Dirty=1``) and the smallest.
+    """
+    shared = [name for name in a.helpers if name in b.helpers]
+    differences, same, incomparable = [], [], []
+    for done, name in enumerate(shared):
+        one, other = a.helpers[name], b.helpers[name]
+        if not comparable(one, other):
+            incomparable.append(name)
+        elif found := _difference(name, one, other):
+            differences.append(found)
+        else:
+            same.append(name)
+        if progress is not None:
+            progress(done + 1, len(shared))
+    return Comparison(
+        a=a.name,
+        b=b.name,
+        recognised=(_recognised(a), _recognised(b)),
+        differences=tuple(differences),
+        same=tuple(same),
+        only_in_a=tuple(name for name in a.helpers if name not in b.helpers),
+        only_in_b=tuple(name for name in b.helpers if name not in a.helpers),
+        incomparable=tuple(incomparable),
+    )
+
+
+def compare_levels(engine: Engine, lower: str = "pte", upper: str = "pmd") -> Comparison:
+    """Compare the helpers of one level (A) with their namesakes of another (B).
+
+    Returns what :func:`compare` does; raises ValueError for what is no level.
+    """
+    for level in (lower, upper):
+        if level not in LEVELS:
+            raise ValueError(f"no such level: {level!r}; these exist: {', '.join(LEVELS)}")
+    helpers = [helper for helper in engine.helpers.values() if helper.level in (lower, upper)]
+    stems = dict.fromkeys(stem_of(helper) for helper in helpers)
+    differences, same, incomparable = [], [], []
+    only: dict[str, list[str]] = {lower: [], upper: []}
+    for stem in stems:
+        names = [name_of(stem, level) for level in (lower, upper)]
+        found = [engine.helpers.get(name) for name in names]
+        one, other = found
+        if one is None or other is None:
+            there = one or other
+            assert there is not None
+            only[there.level].append(there.name)
+        elif not comparable(one, other):
+            incomparable.append("/".join(names))
+        elif difference := _difference("/".join(names), one, other):
+            differences.append(difference)
+        else:
+            same.append("/".join(names))
+    return Comparison(
+        a=f"{lower} of {engine.name}",
+        b=f"{upper} of {engine.name}",
+        recognised=(None, None),
+        differences=tuple(differences),
+        same=tuple(same),
+        only_in_a=tuple(only[lower]),
+        only_in_b=tuple(only[upper]),
+        incomparable=tuple(incomparable),
+    )
+
+
+def level_pairs() -> list[tuple[str, str]]:
+    """Return the pairs of levels that :func:`compare_levels` can be asked for."""
+    return list(combinations(LEVELS, 2))
+
+
+def _recognised(engine: Engine) -> Recognition | None:
+    """Find out the rules of an engine that does not say them."""
+    return None if getattr(engine, "switches", None) else recognise(engine)
+
+
+def _difference(name: str, one: Helper, other: Helper) -> ClassifiedDifference | None:
+    where = differ(one, other)
+    given = inputs_for(one, 0)
+    found = search(where, given)
+    if found.smallest is None:
+        return None
+    shown = example(one, other, found.smallest)
+    difference = Difference(name, one.level, found.tried, found.failures, shown)
+    # name bits as the side does that knows more of them
+    rules = next((r for r in map(rules_of, (one.engine, other.engine)) if r != "base"), "base")
+    inputs = classify(where, given, level=one.level, rules=rules, argument=one.argument)
+    return ClassifiedDifference(difference, inputs)

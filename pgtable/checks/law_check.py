@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run the laws over an engine: findings, known exceptions, what could not be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+
+from ..engines.interface import Engine
+from ..engines.switches import Switches
+from . import inputs
+from .known import KNOWN, Known
+from .laws import LAWS, Case, Law, Outcome
+from .recognise import Recognition, recognise
+from .report import Report, Value, aligned, wrap
+from .search import Fails, Input, Search, blocks, search
+from .subject import Subject
+
+#: Called as progress(done, total), in laws.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A helper that breaks a law, or is known to."""
+
+    law: str
+    number: int
+    sentence: str
+    meaning: str
+    helper: str
+    stem: str  #: the helper without its level
+    level: str
+    with_: str | None  #: the other helper that the case is about
+    failures: int
+    tried: int
+    rows: tuple[tuple[str, Value], ...]  #: the smallest counterexample, before and after
+    inputs: str = ""  #: of a known exception: what it is limited to
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        found = {
+            "law": self.law,
+            "number": self.number,
+            "sentence": self.sentence,
+            "meaning": self.meaning,
+            "helper": self.helper,
+            "level": self.level,
+            "with": self.with_,
+            "failures": self.failures,
+            "tried": self.tried,
+            "smallest": {label: value.as_dict() for label, value in self.rows},
+        }
+        if self.reason:
+            found |= {"inputs": self.inputs, "reason": self.reason}
+        return found
+
+    def __str__(self) -> str:
+        with_ = f" (with {self.with_})" if self.with_ else ""
+        head = f"{self.helper}{with_}: {self.failures:,} of {self.tried:,} inputs; smallest:"
+        return "\n".join([wrap(head, hang="  "), *aligned(self.rows, indent="    ")])
+
+
+@dataclass(frozen=True)
+class LawReport(Report, Sequence[Finding]):
+    """What :func:`check_laws` found: a sequence of findings, with all that was looked at."""
+
+    engine: str
+    rules: Switches  #: whose known exceptions were excused
+    recognised: Recognition | None  #: how the rules were found out; None: the engine says them
+    findings: tuple[Finding, ...]
+    exceptions: tuple[Finding, ...]
+    tried: dict[str, int]  #: how many helpers were tried under each law
+    inputs: int
+    compiled_out: tuple[str, ...] = field(default=())  #: pairs that do nothing in this engine
+
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Finding]: ...
+    def __getitem__(self, index: int | slice) -> Finding | Sequence[Finding]:
+        return self.findings[index]
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found but known exceptions."""
+        return not self.findings
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "engine": self.engine,
+            "rules": self.rules._asdict(),
+            "recognised": self.recognised.as_dict() if self.recognised else None,
+            "clean": self.clean,
+            "findings": [finding.as_dict() for finding in self.findings],
+            "known_exceptions": [finding.as_dict() for finding in self.exceptions],
+            "helpers_tried": self.tried,
+            "inputs": self.inputs,
+            "compiled_out": list(self.compiled_out),
+        }
+
+    def __str__(self) -> str:
+        lines = [wrap(f"laws of {self.engine}", hang="  "), wrap(f"rules: {self.rules}", hang="  ")]
+        lines += _by_law(self.findings)
+        if self.exceptions:
+            lines.append("\nknown exceptions, no findings:")
+            lines += _summary(self.exceptions)
+        if self.compiled_out:
+            lines.append("\n" + wrap(f"not built in: {', '.join(self.compiled_out)}", hang="  "))
+        helpers = sum(self.tried.values())
+        verdict = f"{len(self)} findings" if self.findings else "no findings"
+        lines.append(
+            f"\n{len(self.tried)} laws, {helpers} cases, {self.inputs:,} inputs: {verdict}"
+        )
+        return "\n".join(lines)
+
+
+def _by_law(findings: Iterable[Finding]) -> Iterator[str]:
+    """Give each law that is broken; levels that break it in the same way in one piece."""
+    groups: dict[Any, list[Finding]] = {}
+    for finding in findings:
+        values = tuple(value.value for _, value in finding.rows)
+        groups.setdefault((finding.law, finding.stem, values), []).append(finding)
+    shown = None
+    for same in groups.values():
+        finding = same[0]
+        if finding.law != shown:
+            shown = finding.law
+            yield "\n" + wrap(f"{finding.number}. {finding.law}: {finding.sentence}", "", "   ")
+            yield wrap(f"which means: {finding.meaning}", "   ")
+        yield f"\n{finding}"
+        others = ", ".join(each.helper for each in same[1:])
+        if others:
+            yield wrap(f"the same in {others}", "    ")
+
+
+def _summary(exceptions: Iterable[Finding]) -> Iterator[str]:
+    """Give each exception once, with all the helpers that it holds for."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for finding in exceptions:
+        helper = f"{finding.with_}/{finding.helper}" if finding.with_ else finding.helper
+        groups.setdefault((finding.law, finding.inputs, finding.reason), []).append(helper)
+    for (law, limited_to, reason), helpers in groups.items():
+        yield wrap(f"{law}: {', '.join(helpers)}: {limited_to}", "  ", "    ")
+        yield wrap(f"({reason})", "    ", "     ")
+
+
+def check_laws(
+    engine: Engine,
+    *,
+    rules: Switches | None = None,
+    progress: Progress | None = None,
+) -> LawReport:
+    """Try every law on every helper that it is about, over all bits that matter.
+
+    rules: whose known exceptions are excused; None: the engine's own, and for
+        one that has none (a kernel tree's) those that it follows most closely.
+
+    Returns a sequence of findings, empty for an engine without fault; known
+    exceptions of the rules are in ``.exceptions``.
+    """
+    recognised = None
+    if rules is None:
+        rules = getattr(engine, "switches", None)
+    if rules is None:
+        recognised = recognise(engine)
+        rules = recognised.switches
+    subject = Subject(engine, rules)
+    trial = _Trial(subject)
+    for done, law in enumerate(LAWS):
+        for case in law.cases(subject):
+            trial.try_case(law, case)
+        if progress is not None:
+            progress(done + 1, len(LAWS))
+    return LawReport(
+        engine=engine.name,
+        rules=rules,
+        recognised=recognised,
+        findings=tuple(_blame_one_level(trial.findings, subject)),
+        exceptions=tuple(trial.exceptions),
+        tried=trial.tried,
+        inputs=trial.inputs,
+        compiled_out=tuple(dict.fromkeys(trial.compiled_out)),
+    )
+
+
+class _Trial:
+    """Tries cases and keeps what comes of them."""
+
+    def __init__(self, subject: Subject):
+        self.subject = subject
+        self.findings: list[Finding] = []
+        self.exceptions: list[Finding] = []
+        self.compiled_out: list[str] = []
+        self.tried: dict[str, int] = {}
+        self.inputs = 0
+
+    def try_case(self, law: Law, case: Case) -> None:
+        """Try one case; what no known exception excuses is a finding."""
+        given = inputs.paired(0) if case.two_words else inputs.single(0)
+        self.tried[law.name] = self.tried.get(law.name, 0) + 1
+        self.inputs += given.entries.size
+        if not search(_breaks(case), given).failures:
+            return
+        if law.name == "set_and_clear" and _is_compiled_out(case, given):
+            self.compiled_out.append(case.helper.name)
+            return
+        tried = _count_applicable(case, given)
+        stem = self.subject.stems[case.helper.name]
+        known = [each for each in KNOWN if each.covers(law, stem, case, self.subject.switches)]
+        for each in known:
+            excused = search(_breaks(case, only=(each,)), given)
+            if excused.smallest is not None:
+                self.exceptions.append(self._finding(law, case, excused, tried, each))
+        rest = search(_breaks(case, but=tuple(known)), given)
+        if rest.smallest is not None:
+            self.findings.append(self._finding(law, case, rest, tried))
+
+    def _finding(
+        self, law: Law, case: Case, found: Search, tried: int, known: Known | None = None
+    ) -> Finding:
+        assert found.smallest is not None
+        return Finding(
+            law=law.name,
+            number=law.number,
+            sentence=law.sentence,
+            meaning=law.meaning,
+            helper=case.helper.name,
+            stem=self.subject.stems[case.helper.name],
+            level=case.helper.level,
+            with_=case.with_.name if case.with_ else None,
+            failures=found.failures,
+            tried=tried,
+            rows=tuple(self._rows(case, found.smallest)),
+            inputs=known.inputs if known else "",
+            reason=known.reason if known else "",
+        )
+
+    def _rows(self, case: Case, found: Input) -> Iterator[tuple[str, Value]]:
+        info, rules = case.helper.info, self.subject.switches.rules
+        outcome = case.outcome(*_arrays(found))
+        yield "entry", Value(found.entry, info.takes, rules)
+        if found.argument is not None:
+            of_entry = info.argument in ("newprot", "prot", "other")
+            kind = case.helper.level if of_entry else "val"
+            yield info.argument or "argument", Value(found.argument, kind, rules)
+        yield case.labels[0], Value(outcome.one[0].item(), case.kinds[0] or info.gives, rules)
+        if outcome.other is not None:
+            kind = case.kinds[1] or info.gives
+            yield case.labels[1], Value(outcome.other[0].item(), kind, rules)
+
+
+def _arrays(found: Input) -> tuple[np.ndarray, np.ndarray | None]:
+    argument = None if found.argument is None else np.array([found.argument], np.uint64)
+    return np.array([found.entry], np.uint64), argument
+
+
+def _breaks(
+    case: Case, only: tuple[Known, ...] | None = None, but: tuple[Known, ...] = ()
+) -> Fails:
+    """Return where a case breaks its law: where these exceptions hold, or where none does."""
+
+    def fails(entries: Any, arguments: Any) -> Any:
+        outcome = case.outcome(entries, arguments)
+        broken = case.breaks(outcome)
+        if case.applies is not None:
+            broken = broken & case.applies(entries, arguments)
+        for known in but:
+            broken = broken & ~known.where(outcome)
+        for known in only or ():
+            broken = broken & known.where(outcome)
+        return broken
+
+    return fails
+
+
+def _count_applicable(case: Case, given: inputs.Inputs) -> int:
+    if case.applies is None:
+        return given.entries.size
+    return sum(int(np.count_nonzero(case.applies(*block))) for block in blocks(given))
+
+
+def _is_compiled_out(case: Case, given: inputs.Inputs) -> bool:
+    """Tell whether a helper gives what it got and its test says no to everything."""
+
+    def alive(entries: Any, arguments: Any) -> Any:
+        outcome: Outcome = case.outcome(entries, arguments)
+        return (outcome.one != entries) | outcome.other
+
+    return search(alive, given).failures == 0
+
+
+def _blame_one_level(findings: list[Finding], subject: Subject) -> Iterator[Finding]:
+    """Merge what two pairs of levels say where a third pair agrees: one level is odd."""
+    pairs: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.law == "levels_agree":
+            pairs.setdefault(subject.stems[finding.helper], []).append(finding)
+    for finding in findings:
+        found = pairs.get(subject.stems[finding.helper], [])
+        if finding.law != "levels_agree" or len(found) != 2:
+            yield finding
+        elif finding is found[0]:
+            yield _odd_one(*found)
+
+
+def _odd_one(one: Finding, other: Finding) -> Finding:
+    names = {one.helper, one.with_} & {other.helper, other.with_}
+    if one.helper in names:
+        return one
+    if other.helper in names:
+        return other
+    # it is the lower one of both pairs: show it as what is judged
+    rows = (*one.rows[:-2], one.rows[-1], one.rows[-2])
+    odd = one.with_ or one.helper
+    return Finding(
+        one.law, one.number, one.sentence, one.meaning, odd, one.stem, odd[:3], one.helper,
+        one.failures, one.tried, rows,
+    )  # fmt: skip

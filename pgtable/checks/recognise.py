@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which of our rule sets an engine follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..engines.interface import Engine, Helper
+from ..engines.native import native
+from ..engines.switches import COMBINATIONS, Switches
+from .differential import comparable, differ, inputs_for
+from .report import Report, wrap
+from .search import blocks
+
+
+@dataclass(frozen=True)
+class Recognition(Report):
+    """The rules that an engine follows most closely."""
+
+    engine: str
+    switches: Switches
+    shared: int  #: how many helpers could be compared
+    differing: tuple[str, ...]  #: those that compute something else
+
+    @property
+    def matches(self) -> bool:
+        """Whether all shared helpers compute the same, and there are any."""
+        return not self.differing and self.shared > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "engine": self.engine,
+            "matches": self.matches,
+            "rules": self.switches._asdict(),
+            "shared": self.shared,
+            "differing": list(self.differing),
+        }
+
+    def __str__(self) -> str:
+        name = self.switches.rules
+        if self.matches:
+            return wrap(f"matches {name} ({self.switches}): {self.shared} helpers", hang="  ")
+        if not self.shared:
+            return "no helper in common with any rules"
+        return wrap(
+            f"nearest to {name} ({self.switches}): {len(self.differing)} of {self.shared}"
+            f" helpers differ: {', '.join(self.differing)}",
+            hang="  ",
+        )
+
+
+def recognise(engine: Engine) -> Recognition:
+    """Return which rules and switches an engine follows, helper by helper."""
+    candidates = [_compare(engine, switches) for switches in COMBINATIONS]
+    return min(candidates, key=_distance(engine))
+
+
+def _distance(engine: Engine) -> Callable[[Recognition], tuple[int, int]]:
+    """Order by helpers that differ; then by what the rules have and the engine has not."""
+
+    def distance(found: Recognition) -> tuple[int, int]:
+        ours = native(*found.switches).helpers
+        return len(found.differing), len(ours.keys() ^ engine.helpers.keys())
+
+    return distance
+
+
+def _compare(engine: Engine, switches: Switches) -> Recognition:
+    ours = native(*switches).helpers
+    shared = [
+        helper
+        for name, helper in engine.helpers.items()
+        if name in ours and comparable(helper, ours[name])
+    ]
+    differing = tuple(helper.name for helper in shared if _differs(helper, ours[helper.name]))
+    return Recognition(engine.name, switches, len(shared), differing)
+
+
+def _differs(helper: Helper, other: Helper) -> bool:
+    where = differ(helper, other)
+    return any(where(*block).any() for block in blocks(inputs_for(helper, 0)))

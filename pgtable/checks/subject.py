@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An engine as the laws see it: helpers by what they are about, at each level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .. import bits
+from ..engines.interface import Engine, Helper
+from ..engines.switches import Switches
+
+#: Levels that have value helpers of their own kind.
+LEVELS = ("pte", "pmd", "pud")
+
+
+def stem_of(helper: Helper) -> str:
+    """Return a helper's name without its level: "wrprotect", "swp_uffd_wp", "pfn_*"."""
+    if helper.level not in bits.LEVELS:
+        return helper.name
+    return helper.name.replace(helper.level, "*", 1).removeprefix("*_")
+
+
+def name_of(stem: str, level: str) -> str:
+    """Return the name of a stem's helper at a level."""
+    return stem.replace("*", level, 1) if "*" in stem else f"{level}_{stem}"
+
+
+class Subject:
+    """An engine with the rules that it follows."""
+
+    def __init__(self, engine: Engine, switches: Switches):
+        self.engine = engine
+        self.switches = switches
+        self.stems = {name: stem_of(helper) for name, helper in engine.helpers.items()}
+
+    def get(self, stem: str, level: str) -> Helper | None:
+        """Return a helper, or None: engines need not have all."""
+        return self.engine.helpers.get(name_of(stem, level))
+
+    def maps(self) -> Iterator[tuple[str, Helper]]:
+        """Give (stem, helper) of every helper that makes an entry out of one."""
+        for name, helper in self.engine.helpers.items():
+            stem = self.stems[name]
+            about_entries = helper.info.takes == helper.info.gives in LEVELS
+            if about_entries or stem in ("pfn_*", "protval_4k_2_large", "protval_large_2_4k"):
+                yield stem, helper
+
+    def dirty(self, level: str, entries: Any) -> Any:
+        """Tell which entries the engine itself takes for dirty."""
+        test = self.get("dirty", level if level in LEVELS else "pte")
+        if test is not None:
+            return test(entries)
+        dirty = bits.DIRTY | bits.cow_bit(self.switches.rules, self.switches.config)
+        return (entries & dirty) != 0
+
+    def frame(self, level: str, entries: Any) -> Any:
+        """Return the frame numbers as the engine itself reads them."""
+        pfn = self.get("pfn", level)
+        return bits.frame(entries, level) if pfn is None else pfn(entries)
+
+
+def run(helper: Helper, entries: Any, arguments: Any) -> Any:
+    """Call a helper; one whose second argument is a mapping may be given none: no flags."""
+    if helper.argument is None:
+        return helper(entries)
+    return helper(entries, 0 if arguments is None else arguments)
+
+
+def has(entries: Any, mask: int) -> Any:
+    """Tell which entries have all of these bits."""
+    return (entries & mask) == mask
+
+
+def lacks(entries: Any, mask: int) -> Any:
+    """Tell which entries have none of these bits."""
+    return (entries & mask) == 0
+
+
+def looks_like_shadow_stack(entries: Any) -> Any:
+    """Tell which entries are Write=0,Dirty=1."""
+    return (entries & (bits.RW | bits.DIRTY)) == bits.DIRTY
+
+
+def keeps_frame_inverted(entries: Any) -> Any:
+    """Tell which entries are non-zero and not present."""
+    return (entries != 0) & lacks(entries, bits.PRESENT)
