@@ -145,7 +145,7 @@ def _generated_of(sources: Path) -> Path:
 
 
 def _release(generated: Path) -> str:
-    for name in ("include/config/kernel.release", "include/generated/utsrelease.h"):
+    for name in ("include/generated/utsrelease.h", "include/config/kernel.release"):
         try:
             text = (generated / name).read_text(errors="replace").strip()
         except FileNotFoundError:
