@@ -199,10 +199,8 @@ def _units(recipe: Recipe, discovery: Discovery, unavailable: dict[str, str]) ->
         for part in range(parts)
     ]
     units[0] = units[0]._replace(after='#line 1 "feature.c"\n#include "feature.c"')
-    source = recipe.tree.sources / PGTABLE_C
-    if source.is_file():
-        include = f'#include "{source}"'
-        units.append(_Unit("source", include, declared, optional=True))
+    if (recipe.tree.sources / PGTABLE_C).is_file():
+        units.append(_Unit("source", f"#include <{PGTABLE_C}>", declared, optional=True))
     else:
         for name in declared:
             unavailable[name] = (
@@ -353,6 +351,7 @@ def _kernel_flags(recipe: Recipe, directory: Path) -> list[str]:
         csrc,
         csrc / "kernel_tree",
         csrc / "kernel_tree/include",
+        sources,
     ]
     first = [
         sources / "include/linux/compiler-version.h",
@@ -420,7 +419,7 @@ def shim_digest() -> str:
 
 def _content_key(recipe: Recipe, shstk: bool, texts: list[str]) -> str:
     digest = sha256()
-    switches = [*recipe.flags, recipe.constant, shstk if recipe.constant else None]
+    switches = [*recipe.flags, recipe.constant, shstk]
     digest.update(repr(switches).encode())
     digest.update(shim_digest().encode())
     for text in texts:
@@ -435,6 +434,17 @@ _MARKER = re.compile(r"^# \d+ \"((?:[^\"\\]|\\.)*)\".*$", re.MULTILINE)
 def _files_read(texts: list[str], directory: Path) -> list[str]:
     """Return every header that the preprocessor read."""
     names = {name for text in texts for name in set(_MARKER.findall(text))}
-    files = {re.sub(r"\\(.)", r"\1", name) for name in names if not name.startswith("<")}
+    files = {_unquoted(name) for name in names if not name.startswith("<")}
     ours = (str(directory), str(shim_directory()))
     return sorted(file for file in files if file.startswith("/") and not file.startswith(ours))
+
+
+def _unquoted(name: str) -> str:
+    """Return a file name as it is, of one as the preprocessor writes it."""
+
+    def character(escape: re.Match[str]) -> str:
+        return chr(int(escape[1], 8)) if len(escape[1]) == 3 else escape[1]
+
+    if "\\" not in name:
+        return name
+    return os.fsdecode(re.sub(r"\\([0-7]{3}|.)", character, name).encode("latin-1"))

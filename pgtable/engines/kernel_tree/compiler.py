@@ -21,7 +21,7 @@ _FOREIGN = ("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "DEPENDENCIES_OUTPUT", "S
 HELPER_FILE = "pgtable-helper"
 
 _ERROR = re.compile(r"^(?P<file>[^\n:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)$")
-_HELPER = re.compile(rf"{HELPER_FILE}/(\w+)")
+_HELPER = re.compile(rf"{HELPER_FILE}/(\w+)|'(?:apply|map|test|count|helper)_t_(\w+)'")
 _BARE_ERROR = re.compile(r"^[^\n:]+: (?:fatal )?error: .*$", re.MULTILINE)
 
 
@@ -107,19 +107,20 @@ def errors_by_helper(errors: str) -> dict[str, str]:
     pending: str | None = None
     context: str | None = None
     for line in errors.splitlines():
-        helper = _HELPER.search(line)
+        named = _HELPER.search(line)
+        helper = named and (named[1] or named[2])
         error = _ERROR.match(line)
         if error:
             pending = error["what"]
-            blamed = helper[1] if helper else context
+            blamed = helper or context
             if blamed:
                 found.setdefault(blamed, pending)
                 pending = None
         elif ": In function" in line or "At top level" in line:
-            pending, context = None, helper and helper[1]
+            pending, context = None, helper
         elif helper and "inlined from" in line:
-            context = helper[1]
+            context = helper
         elif helper and pending:
-            found.setdefault(helper[1], pending)
+            found.setdefault(helper, pending)
             pending = None
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from operator import itemgetter
 from typing import NamedTuple
 
 #: How a word becomes what a helper takes, and what the engine calls that.
@@ -114,7 +115,8 @@ def discover(text: str) -> Discovery:
             _add_function(functions[body], name, at, found, unavailable)
         elif parameters is not None:
             _add_macro(name, parameters, at, found)
-    candidates = {candidate.name: candidate for _, candidate in sorted(found)}
+    found.sort(key=itemgetter(0))
+    candidates = {candidate.name: candidate for _, candidate in found}
     return Discovery(candidates, unavailable, frozenset(macros), _has(code))
 
 
