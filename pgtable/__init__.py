@@ -9,8 +9,6 @@ the real helpers of a Linux tree.
 
 from __future__ import annotations
 
-from typing import Any
-
 from .census import Census, Counter, census
 from .checks.compare import compare, compare_levels
 from .checks.differential import check
@@ -74,5 +72,5 @@ def __getattr__(name: str) -> Helper:
     return helper
 
 
-def __dir__() -> list[Any]:
-    return [*globals(), *native().helpers]
+def __dir__() -> list[str]:
+    return sorted({*globals(), *native().helpers})

@@ -40,12 +40,12 @@ def single(random_entries: int, seed: int = SEED) -> Inputs:
     """Return the entries for helpers of one word, read-only.
 
     Every combination of the touched bits with the others all zero, all one and
-    random; every word of at most three bits; and ``random_entries`` random words.
+    random; every word of at most two bits; and ``random_entries`` random words.
     """
     rng = np.random.default_rng(seed)
     every = words(TOUCHED)
     parts = [every | rest for rest in _rests(TOUCHED, every.size, rng)]
-    return _frozen(np.concatenate([*parts, sparse(3), random_words(random_entries, rng)]))
+    return _frozen(np.concatenate([*parts, sparse(2), random_words(random_entries, rng)]))
 
 
 @lru_cache(maxsize=4)
@@ -53,17 +53,17 @@ def paired(random_entries: int, seed: int = SEED) -> Inputs:
     """Return entries and arguments for helpers of two words, read-only.
 
     Every combination of the combined bits of both words, with the others of each
-    all zero, all one and random; all pairs of few bits; ``random_entries`` random pairs.
+    all zero or all one, and random; every bit with every bit of the other word;
+    and ``random_entries`` random pairs.
     """
     rng = np.random.default_rng(seed)
     every = words(COMBINED)
     first, second = _cross(every, every)
-    pairs = [
-        (first | rest, second | other)
-        for rest in _rests(COMBINED, first.size, rng)
-        for other in _rests(COMBINED, first.size, rng)
-    ]
-    pairs += [_cross(sparse(2), sparse(1)), _cross(sparse(1), sparse(2))]
+    rests, others = (_rests(COMBINED, first.size, rng) for _ in range(2))
+    alike = list(zip(rests, others, strict=True))
+    unlike = [(rests[0], others[1]), (rests[1], others[0])]
+    pairs = [(first | rest, second | other) for rest, other in [*alike, *unlike]]
+    pairs.append(_cross(sparse(1), sparse(1)))
     pairs.append((random_words(random_entries, rng), random_words(random_entries, rng)))
     entries, arguments = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return _frozen(entries, arguments)

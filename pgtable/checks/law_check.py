@@ -16,7 +16,7 @@ from .known import KNOWN, Known
 from .laws import LAWS, Case, Law, Outcome
 from .recognise import Recognition, recognise
 from .report import Report, Value, aligned, wrap
-from .search import Fails, Input, Search, blocks, search
+from .search import Fails, Input, Search, blocks, fails_anywhere, search
 from .subject import Subject
 
 #: Called as progress(done, total), in laws.
@@ -208,7 +208,7 @@ class _Trial:
         given = inputs.paired(0) if case.two_words else inputs.single(0)
         self.tried[law.name] = self.tried.get(law.name, 0) + 1
         self.inputs += given.entries.size
-        if not search(_breaks(case), given).failures:
+        if not fails_anywhere(_breaks(case), given):
             return
         if law.name == "set_and_clear" and _is_compiled_out(case, given):
             self.compiled_out.append(case.helper.name)
@@ -295,7 +295,7 @@ def _is_compiled_out(case: Case, given: inputs.Inputs) -> bool:
         outcome: Outcome = case.outcome(entries, arguments)
         return (outcome.one != entries) | outcome.other
 
-    return search(alive, given).failures == 0
+    return not fails_anywhere(alive, given)
 
 
 def _blame_one_level(findings: list[Finding], subject: Subject) -> Iterator[Finding]:

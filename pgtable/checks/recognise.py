@@ -12,7 +12,7 @@ from ..engines.native import native
 from ..engines.switches import COMBINATIONS, Switches
 from .differential import comparable, differ, inputs_for
 from .report import Report, wrap
-from .search import blocks
+from .search import fails_anywhere
 
 
 @dataclass(frozen=True)
@@ -80,5 +80,4 @@ def _compare(engine: Engine, switches: Switches) -> Recognition:
 
 
 def _differs(helper: Helper, other: Helper) -> bool:
-    where = differ(helper, other)
-    return any(where(*block).any() for block in blocks(inputs_for(helper, 0)))
+    return fails_anywhere(differ(helper, other), inputs_for(helper, 0))

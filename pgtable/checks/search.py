@@ -40,6 +40,11 @@ def blocks(inputs: Inputs) -> Iterator[Inputs]:
         yield Inputs(inputs.entries[piece], arguments)
 
 
+def fails_anywhere(fails: Fails, inputs: Inputs) -> bool:
+    """Tell whether there is any input that fails."""
+    return any(fails(*block).any() for block in blocks(inputs))
+
+
 def search(fails: Fails, inputs: Inputs) -> Search:
     """Try all inputs; the smallest that fails is made smaller still where possible."""
     failures = 0
@@ -57,13 +62,10 @@ def search(fails: Fails, inputs: Inputs) -> Search:
 
 def bits_set(words: np.ndarray) -> np.ndarray:
     """Return how many bits each word has set."""
-    pairs = np.uint64(0x5555555555555555)
-    fours = np.uint64(0x3333333333333333)
-    bytes_ = np.uint64(0x0F0F0F0F0F0F0F0F)
-    words = words - ((words >> np.uint64(1)) & pairs)
-    words = (words & fours) + ((words >> np.uint64(2)) & fours)
-    words = (words + (words >> np.uint64(4))) & bytes_
-    return (words * np.uint64(0x0101010101010101)) >> np.uint64(56)
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        return np.bitwise_count(words)
+    bytes_ = np.ascontiguousarray(words).view(np.uint8).reshape(-1, 8)
+    return np.unpackbits(bytes_, axis=1).sum(axis=1, dtype=np.uint8)
 
 
 def smallest(entries: np.ndarray, arguments: np.ndarray | None) -> Input:
@@ -71,7 +73,7 @@ def smallest(entries: np.ndarray, arguments: np.ndarray | None) -> Input:
     count = bits_set(entries)
     if arguments is None:
         return Input(int(entries[count == count.min()].min()), None)
-    count += bits_set(arguments)
+    count = count + bits_set(arguments)
     fewest = count == count.min()
     entries, arguments = entries[fewest], arguments[fewest]
     entry = entries.min()

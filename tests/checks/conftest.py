@@ -15,7 +15,7 @@ class FaultyEngine(ReferenceEngine):
     with: ``fault(sound, entries, [argument])``.
     """
 
-    def __init__(self, sound, faults=None, missing=(), added=None):
+    def __init__(self, sound, faults=None, missing=(), added=None, tests=None):
         self.rules, self.shstk, self.config = sound.switches
         self.switches = sound.switches
         self.name = "faulty"
@@ -29,6 +29,9 @@ class FaultyEngine(ReferenceEngine):
         for name, function in (added or {}).items():
             level = name[:3]
             helpers.append(Helper(self, HelperInfo(name, level, level, level, None), function))
+        for name, function in (tests or {}).items():
+            level = name[:3]
+            helpers.append(Helper(self, HelperInfo(name, level, level, "test", None), function))
         self._set_helpers(helpers)
 
     @staticmethod
