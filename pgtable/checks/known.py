@@ -158,7 +158,7 @@ KNOWN = (
     ),
     # Dirty stays where it is
     Known(
-        ONE, ("wrprotect", "*p_set_wrprotect", "clear_savedwrite"), _no_shadow_stacks,
+        ONE, ("wrprotect", "clear_savedwrite"), _no_shadow_stacks,
         lambda outcome: has(outcome.entries, bits.RW | bits.DIRTY), "Write=1,Dirty=1", _OLD,
     ),
     Known(
@@ -207,7 +207,7 @@ KNOWN = (
     ),
     # levels that differ
     Known(
-        LEVEL, ("present",), _always,
+        LEVEL, ("present", "is_swap_*"), _always,
         lambda outcome: lacks(outcome.entries, bits.PRESENT | bits.PROTNONE) & _large(outcome),
         "PRESENT=0,PROTNONE=0,PSE=1",
         "pmd_present() counts PSE: a huge page that is being split is still there",

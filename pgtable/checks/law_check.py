@@ -214,7 +214,7 @@ class _Trial:
             self.compiled_out.append(case.helper.name)
             return
         tried = _count_applicable(case, given)
-        stem = self.subject.stems[case.helper.name]
+        stem = self.subject.meanings[case.helper.name]
         known = [each for each in KNOWN if each.covers(law, stem, case, self.subject.switches)]
         for each in known:
             excused = search(_breaks(case, only=(each,)), given)

@@ -27,7 +27,7 @@ class FaultyEngine(ReferenceEngine):
                 helpers.append(Helper(self, helper.info, self._function(helper, fault)))
         assert not faults, f"no such helpers: {faults}"
         for name, function in (added or {}).items():
-            level = name[:3]
+            level = next(level for level in ("pte", "pmd", "pud") if level in name)
             helpers.append(Helper(self, HelperInfo(name, level, level, level, None), function))
         for name, function in (tests or {}).items():
             level = name[:3]
