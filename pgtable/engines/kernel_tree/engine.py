@@ -52,7 +52,7 @@ class KernelTreeEngine(CompiledEngine):
         self.flags = recipe.flags
         self.config_overrides = MappingProxyType(dict(recipe.config))
         self.unavailable = MappingProxyType(report["unavailable"])
-        super().__init__(self._full_name(), native(isa=isa)._ops)
+        super().__init__(self._full_name(), native(isa=isa).ops)
         # one path is loaded once, and every engine has a processor of its own
         self._library = _load_copy(library)
         self._library.pgtable_tree_set_feature(int(self.shstk))
