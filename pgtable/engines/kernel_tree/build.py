@@ -16,7 +16,7 @@ from .compiler import HELPER_FILE, Command, Result, errors_by_helper, first_erro
 from .discover import Candidate, Discovery, discover
 from .errors import KernelTreeError
 from .locate import PGTABLE_C, Tree
-from .objects import read_objdump
+from .objects import lacking, read_objdump
 
 LIBRARY = "helpers.so"
 REPORT = "report.json"
@@ -295,15 +295,14 @@ def _lacking(
     commands: list[Command] = [[objdump, "-tr", one] for one in objects]
     results = compiler.run(commands, directory)
     _require_success(results)
-    objects_read = [read_objdump(result.output) for result in results]
-    provided = _LIBC.union(*(one.sections for one in objects_read[len(units) :]))
-    lacking = {}
-    for unit, one in zip(units, objects_read, strict=False):
+    compiled = [read_objdump(result.output) for result in results]
+    found = {}
+    for unit, one in zip(units, compiled, strict=False):
         for name in unit.candidates:
-            missing = one.needs(f"helper_t_{name}") - provided
+            missing = lacking(f"helper_t_{name}", one, compiled) - _LIBC
             if missing:
-                lacking[name] = min(missing)
-    return lacking
+                found[name] = min(missing)
+    return found
 
 
 def _program(recipe: Recipe, name: str, directory: Path) -> str:

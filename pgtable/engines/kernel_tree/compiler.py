@@ -23,6 +23,7 @@ HELPER_FILE = "pgtable-helper"
 _ERROR = re.compile(r"^(?P<file>[^\n:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)$")
 _HELPER = re.compile(rf"{HELPER_FILE}/(\w+)|'(?:apply|map|test|count|helper)_t_(\w+)'")
 _BARE_ERROR = re.compile(r"^[^\n:]+: (?:fatal )?error: .*$", re.MULTILINE)
+_LINK_ERROR = re.compile(r"undefined reference to \S+|multiple definition of [^\s;]+")
 
 
 #: A program and its arguments.
@@ -93,7 +94,7 @@ def first_error(errors: str) -> str:
     for line in errors.splitlines():
         if found := _ERROR.match(line):
             return f"{found['file']}:{found['line']}: {found['what']}"
-    bare = _BARE_ERROR.search(errors)
+    bare = _LINK_ERROR.search(errors) or _BARE_ERROR.search(errors)
     return bare[0] if bare else " ".join(errors.split()[:30]) or "no message"
 
 

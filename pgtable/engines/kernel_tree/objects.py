@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _SYMBOL = re.compile(r"^[0-9a-f]{8,} .{7} (\S+)\t[0-9a-f]+ (?:\.\w+ )?(\S+)$")
@@ -20,23 +21,6 @@ class Object(NamedTuple):
     sections: dict[str, str]  #: by defined symbol
     references: dict[str, set[str]]  #: symbols or sections, by the section that refers to them
 
-    def needs(self, symbol: str) -> set[str]:
-        """Return the undefined symbols that one reaches from this symbol."""
-        undefined: set[str] = set()
-        seen: set[str] = set()
-        todo = [symbol]
-        while todo:
-            name = todo.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            section = name if name.startswith(".") else self.sections.get(name)
-            if section is None:
-                undefined.add(name)
-            elif section.startswith(_RUN):
-                todo += self.references.get(section, ())
-        return undefined
-
 
 def read_objdump(text: str) -> Object:
     """Read the symbol table and the relocations of one object."""
@@ -52,3 +36,25 @@ def read_objdump(text: str) -> Object:
         elif found := _SECTION.match(line):
             current = references.setdefault(found[1], set())
     return Object(sections, references)
+
+
+def lacking(symbol: str, first: Object, others: Sequence[Object]) -> set[str]:
+    """Return the symbols that one reaches from a symbol of the first object and nobody has."""
+    undefined: set[str] = set()
+    seen: set[tuple[int, str]] = set()
+    objects = [first, *others]
+    todo = [(0, symbol)]
+    while todo:
+        place = todo.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        where, name = place
+        section = name if name.startswith(".") else objects[where].sections.get(name)
+        if section is None:
+            owners = [i for i, other in enumerate(objects) if name in other.sections]
+            todo += [(owner, name) for owner in owners[:1]]
+            undefined |= set() if owners else {name}
+        elif section.startswith(_RUN):
+            todo += [(where, needed) for needed in objects[where].references.get(section, ())]
+    return undefined

@@ -5,7 +5,7 @@ import pytest
 
 from pgtable.engines.kernel_tree.compiler import errors_by_helper, first_error
 from pgtable.engines.kernel_tree.discover import discover
-from pgtable.engines.kernel_tree.objects import read_objdump
+from pgtable.engines.kernel_tree.objects import Object, lacking, read_objdump
 
 
 def found(text):
@@ -176,6 +176,14 @@ def test_errors_are_those_of_helpers():
             "a b/x.h:7: no/such.h: No such file",
         ),
         ("gcc: error: unrecognized option\n", "gcc: error: unrecognized option"),
+        (
+            "ld: a.o: in f:\na.c:(.text+0x1): undefined reference to `x'\ncollect2: error: ld",
+            "undefined reference to `x'",
+        ),
+        (
+            "ld: b.o:(.data+0x0): multiple definition of `y'; c.o: first",
+            "multiple definition of `y'",
+        ),
         ("Killed\n", "Killed"),
         ("", "no message"),
     ],
@@ -210,5 +218,12 @@ RELOCATION RECORDS FOR [.altinstr_aux]:
 
 def test_what_a_symbol_needs():
     read = read_objdump(OBJDUMP)
-    assert read.needs("helper_a") == {"cc_mkenc"}
-    assert read.needs("helper_b") == set()
+    assert lacking("helper_a", read, []) == {"cc_mkenc"}
+    assert lacking("helper_b", read, []) == set()
+
+
+def test_another_object_may_have_what_is_needed():
+    # a section of the same name in it is another one
+    read = read_objdump(OBJDUMP)
+    has = Object({"cc_mkenc": ".text.cc"}, {".text.cc": {"deeper"}, ".text.map_a": {"wrong"}})
+    assert lacking("helper_a", read, [has]) == {"deeper"}
