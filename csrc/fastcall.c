@@ -4,10 +4,12 @@
  * loop over them takes less time than cffi needs to find out where they lie, so
  * the plainest calls are made here:
  *
- *	helper(int)	helper(array)	helper(array, out=array)	test.count(array)
+ *	helper(int)		helper(array)		helper(array, out=array)
+ *	helper(array, out=array, where=array or test)
+ *	test.count(array)	test.count(array, where=array or test)
  *
- * with exact ndarrays, C-contiguous, of 64-bit integers (bool for a test's out),
- * and an int as second argument where the helper has one.
+ * with exact ndarrays, C-contiguous, of 64-bit integers (bool for a test's out and
+ * for where), and an int as second argument where the helper has one; chains too.
  * Whatever is not that plain is handed on to the checked way in Python, which
  * also words every error; this file raises none of its own.
  */
@@ -24,15 +26,38 @@
 /* Others may run meanwhile when the loop takes longer than switching does. */
 #define KEEP_LOCK ((size_t)2048)
 
+typedef uint64_t run_fn(const struct pgtable_block_ops *ops,
+			const struct pgtable_step *steps, size_t nsteps,
+			const struct pgtable_step *where_test, const uint8_t *where,
+			const void *in, void *out, const void *otherwise, size_t n,
+			size_t stream_from, unsigned threads);
+
 typedef struct {
 	PyObject_HEAD
-	const struct pgtable_helper *helper;
+	const struct pgtable_helper *helper;	/* the last of the chain */
+	const struct pgtable_step *steps;	/* NULL: the helper alone */
+	size_t nsteps;
+	const struct pgtable_block_ops *ops;
+	run_fn *run;
+	const void *engine;	/* tells engines apart, never followed */
 } FastCall;
 
+/* One call, as far as it is plain. */
+struct call {
+	const FastCall *self;
+	struct pgtable_step own;	/* the step of a helper alone */
+	PyObject *array;
+	PyObject *out;
+	PyObject *where;
+	Py_buffer in, to, mask;
+};
+
 /* Set once when the module is made, only read afterwards. */
+static PyTypeObject *fastcall_type;
 static PyObject *ndarray_type;
 static PyObject *empty_like;
 static PyObject *name_out;
+static PyObject *name_where;
 static PyObject *name_call;
 static PyObject *name_count;
 
@@ -48,17 +73,24 @@ static int get_word(PyObject *value, uint64_t *word)
 	return 0;
 }
 
-/* The helper, if args are an entry or array and just the argument it takes. */
-static const struct pgtable_helper *plain_helper(PyObject *self, PyObject *args, uint64_t *arg)
+/* Take apart the arguments; 0 if there is anything that is not plain. */
+static int parse(PyObject *self, PyObject *args, PyObject *kwargs, struct call *call)
 {
 	const struct pgtable_helper *helper = ((FastCall *)self)->helper;
+	Py_ssize_t given = kwargs ? PyDict_Size(kwargs) : 0;
+	int takes_argument = helper && !((FastCall *)self)->steps && helper->argument;
 
-	*arg = 0;
-	if (!helper || PyTuple_Size(args) != (helper->argument ? 2 : 1))
-		return NULL;
-	if (helper->argument && !get_word(PyTuple_GetItem(args, 1), arg))
-		return NULL;
-	return helper;
+	if (!helper || PyTuple_Size(args) != (takes_argument ? 2 : 1))
+		return 0;
+	call->self = (FastCall *)self;
+	call->own = (struct pgtable_step){ helper, NULL, 0 };
+	if (takes_argument && !get_word(PyTuple_GetItem(args, 1), &call->own.argument))
+		return 0;
+	call->array = PyTuple_GetItem(args, 0);
+	call->out = given ? PyDict_GetItemWithError(kwargs, name_out) : NULL;
+	call->where = given ? PyDict_GetItemWithError(kwargs, name_where) : NULL;
+	return given == !!call->out + !!call->where && call->out != Py_None &&
+	       call->where != Py_None;
 }
 
 static int is_word(const Py_buffer *view)
@@ -100,82 +132,148 @@ static int disjoint(const Py_buffer *a, const Py_buffer *b)
 	return first + (size_t)a->len <= second || second + (size_t)b->len <= first;
 }
 
-static void run(const struct pgtable_helper *helper, uint64_t arg, const void *in, void *out,
-		size_t n)
+static size_t entries_of(const struct call *call)
 {
-	PyThreadState *state = n > KEEP_LOCK ? PyEval_SaveThread() : NULL;
+	return (size_t)call->in.len / sizeof(uint64_t);
+}
+
+/* The step of a test helper of the same engine, or NULL. */
+static const struct pgtable_step *where_test(const struct call *call, struct pgtable_step *step)
+{
+	const FastCall *where = (const FastCall *)call->where;
+
+	if (!PyObject_TypeCheck(call->where, fastcall_type) || where->steps || !where->helper ||
+	    !where->helper->test || where->helper->argument ||
+	    where->engine != call->self->engine)
+		return NULL;
+	*step = (struct pgtable_step){ where->helper, NULL, 0 };
+	return step;
+}
+
+/* One helper and nothing else: straight into its loop. */
+static uint64_t run_alone(const struct call *call, void *out)
+{
+	const struct pgtable_helper *helper = call->self->helper;
+	size_t n = entries_of(call);
 
 	if (helper->map)
-		helper->map(in, NULL, arg, out, n);
+		helper->map(call->in.buf, NULL, call->own.argument, out, n);
+	else if (out)
+		helper->test(call->in.buf, NULL, call->own.argument, out, n);
 	else
-		helper->test(in, NULL, arg, out, n);
+		return helper->count(call->in.buf, NULL, call->own.argument, n);
+	return 0;
+}
+
+static uint64_t run(const struct call *call, void *out, const struct pgtable_step *test,
+		    const uint8_t *mask)
+{
+	const FastCall *self = call->self;
+	size_t n = entries_of(call);
+	PyThreadState *state = n > KEEP_LOCK ? PyEval_SaveThread() : NULL;
+	uint64_t total;
+
+	if (!self->steps && !test && !mask)
+		total = run_alone(call, out);
+	else
+		total = self->run(self->ops, self->steps ? self->steps : &call->own,
+				  self->steps ? self->nsteps : 1, test, mask, call->in.buf,
+				  out, NULL, n, SIZE_MAX, 1);
 	if (state)
 		PyEval_RestoreThread(state);
+	return total;
 }
 
-static int call_in_place(const struct pgtable_helper *helper, uint64_t arg, PyObject *array)
+/* Run with where taken care of; 0 if that is not plain. */
+static int run_where(struct call *call, void *out, uint64_t *total)
 {
-	Py_buffer view;
+	struct pgtable_step step;
+	const struct pgtable_step *test;
 	int plain;
 
-	if (!helper->map || !get_buffer(array, &view, PyBUF_WRITABLE))
+	if (!call->where) {
+		*total = run(call, out, NULL, NULL);
+		return 1;
+	}
+	test = where_test(call, &step);
+	if (test) {
+		*total = run(call, out, test, NULL);
+		return 1;
+	}
+	if (!get_buffer(call->where, &call->mask, 0))
 		return 0;
-	plain = is_word(&view);
+	plain = is_bool(&call->mask) && same_shape(&call->mask, &call->in) &&
+		(!out || disjoint(&call->mask, &call->to));
 	if (plain)
-		run(helper, arg, view.buf, view.buf, (size_t)view.len / 8);
-	PyBuffer_Release(&view);
+		*total = run(call, out, NULL, call->mask.buf);
+	PyBuffer_Release(&call->mask);
 	return plain;
 }
 
-static int call_into(const struct pgtable_helper *helper, uint64_t arg, PyObject *array,
-		     PyObject *out)
+static int call_in_place(struct call *call)
 {
-	Py_buffer in, to;
+	uint64_t total;
+	int plain;
+
+	if (!call->self->helper->map || !get_buffer(call->array, &call->in, PyBUF_WRITABLE))
+		return 0;
+	call->to = call->in;
+	plain = is_word(&call->in) && run_where(call, call->in.buf, &total);
+	PyBuffer_Release(&call->in);
+	return plain;
+}
+
+static int call_into(struct call *call)
+{
+	int is_map = call->self->helper->map != NULL;
+	uint64_t total;
 	int plain = 0;
 
-	if (!get_buffer(array, &in, 0))
+	if (!get_buffer(call->array, &call->in, 0))
 		return 0;
-	if (get_buffer(out, &to, PyBUF_WRITABLE)) {
-		plain = is_word(&in) && (helper->map ? is_word(&to) : is_bool(&to)) &&
-			same_shape(&in, &to) && disjoint(&in, &to) &&
-			(size_t)in.len / 8 < SMALL_OUT;
-		if (plain)
-			run(helper, arg, in.buf, to.buf, (size_t)in.len / 8);
-		PyBuffer_Release(&to);
+	if (get_buffer(call->out, &call->to, PyBUF_WRITABLE)) {
+		plain = is_word(&call->in) &&
+			(is_map ? is_word(&call->to) : is_bool(&call->to)) &&
+			same_shape(&call->in, &call->to) && disjoint(&call->in, &call->to) &&
+			entries_of(call) < SMALL_OUT && run_where(call, call->to.buf, &total);
+		PyBuffer_Release(&call->to);
 	}
-	PyBuffer_Release(&in);
+	PyBuffer_Release(&call->in);
 	return plain;
-}
-
-static PyObject *call_int(const struct pgtable_helper *helper, uint64_t arg, uint64_t entry)
-{
-	if (helper->count)
-		return PyBool_FromLong(helper->count(&entry, NULL, arg, 1) != 0);
-	helper->map(&entry, NULL, arg, &entry, 1);
-	return PyLong_FromUnsignedLongLong(entry);
 }
 
 /*
  * A new reference, or NULL: an exception, or (none set) not plain.  Results of
  * maps are uint64 whatever the entries are, so the entries must be.
  */
-static PyObject *call_new(const struct pgtable_helper *helper, uint64_t arg, PyObject *array)
+static PyObject *call_new(struct call *call)
 {
-	PyObject *out;
-	Py_buffer in;
 	int plain;
 
-	if (!get_buffer(array, &in, 0))
+	if (!get_buffer(call->array, &call->in, 0))
 		return NULL;
-	plain = is_word(&in) && strchr("QL", in.format[0]) && (size_t)in.len / 8 < SMALL_OUT;
-	PyBuffer_Release(&in);
+	plain = is_word(&call->in) && strchr("QL", call->in.format[0]) &&
+		entries_of(call) < SMALL_OUT;
+	PyBuffer_Release(&call->in);
 	if (!plain)
 		return NULL;
-	out = PyObject_CallFunctionObjArgs(empty_like, array,
-					   helper->map ? NULL : (PyObject *)&PyBool_Type, NULL);
-	if (out && !call_into(helper, arg, array, out))
-		Py_CLEAR(out);
-	return out;
+	call->out = PyObject_CallFunctionObjArgs(
+		empty_like, call->array,
+		call->self->helper->map ? NULL : (PyObject *)&PyBool_Type, NULL);
+	if (call->out && !call_into(call))
+		Py_CLEAR(call->out);
+	return call->out;
+}
+
+/* The same for one entry. */
+static PyObject *call_int(const struct call *call, uint64_t entry)
+{
+	const struct pgtable_helper *helper = call->self->helper;
+
+	if (helper->count)
+		return PyBool_FromLong(helper->count(&entry, NULL, call->own.argument, 1) != 0);
+	helper->map(&entry, NULL, call->own.argument, &entry, 1);
+	return PyLong_FromUnsignedLongLong(entry);
 }
 
 static PyObject *hand_on(PyObject *self, PyObject *name, PyObject *args, PyObject *kwargs)
@@ -192,70 +290,67 @@ static PyObject *hand_on(PyObject *self, PyObject *name, PyObject *args, PyObjec
 
 static PyObject *fastcall_call(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-	uint64_t arg, entry;
-	const struct pgtable_helper *helper = plain_helper(self, args, &arg);
+	struct call call;
+	PyObject *result = NULL;
+	uint64_t entry;
 
-	if (helper && !kwargs) {
-		PyObject *value = PyTuple_GetItem(args, 0);
-		PyObject *result = get_word(value, &entry) ? call_int(helper, arg, entry) :
-							     call_new(helper, arg, value);
-
-		if (result || PyErr_Occurred())
-			return result;
-	} else if (helper && PyDict_Size(kwargs) == 1) {
-		PyObject *array = PyTuple_GetItem(args, 0);
-		PyObject *out = PyDict_GetItemWithError(kwargs, name_out);
-
-		if (out && (out == array ? call_in_place(helper, arg, array) :
-					   call_into(helper, arg, array, out))) {
-			Py_INCREF(out);
-			return out;
+	if (!parse(self, args, kwargs, &call))
+		return hand_on(self, name_call, args, kwargs);
+	if (call.out) {
+		if (call.out == call.array ? call_in_place(&call) : call_into(&call)) {
+			Py_INCREF(call.out);
+			result = call.out;
 		}
+	} else if (!call.where) {
+		if (!get_word(call.array, &entry))
+			result = call_new(&call);
+		else if (!call.self->steps)
+			result = call_int(&call, entry);
 	}
+	if (result || PyErr_Occurred())
+		return result;
 	return hand_on(self, name_call, args, kwargs);
 }
 
 static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-	uint64_t arg;
-	const struct pgtable_helper *helper = plain_helper(self, args, &arg);
-	Py_buffer view;
+	struct call call;
+	uint64_t total;
+	int plain;
 
-	if (helper && helper->count && !kwargs &&
-	    get_buffer(PyTuple_GetItem(args, 0), &view, 0)) {
-		int plain = is_word(&view);
-		size_t n = (size_t)view.len / 8;
-		uint64_t total = 0;
-
-		if (plain) {
-			PyThreadState *state = n > KEEP_LOCK ? PyEval_SaveThread() : NULL;
-
-			total = helper->count(view.buf, NULL, arg, n);
-			if (state)
-				PyEval_RestoreThread(state);
-		}
-		PyBuffer_Release(&view);
+	if (parse(self, args, kwargs, &call) && call.self->helper->count && !call.out &&
+	    get_buffer(call.array, &call.in, 0)) {
+		plain = is_word(&call.in) && run_where(&call, NULL, &total);
+		PyBuffer_Release(&call.in);
 		if (plain)
 			return PyLong_FromUnsignedLongLong(total);
 	}
 	return hand_on(self, name_count, args, kwargs);
 }
 
-static PyObject *fastcall_bind(PyObject *self, PyObject *address)
+/* All but the number of steps are addresses, as cffi gives them. */
+static PyObject *fastcall_bind(PyObject *self, PyObject *args)
 {
-	void *helper = PyLong_AsVoidPtr(address);
+	FastCall *call = (FastCall *)self;
+	unsigned long long helper, steps, nsteps, ops, run_address, engine;
 
-	if (!helper && PyErr_Occurred())
+	if (!PyArg_ParseTuple(args, "KKKKKK", &helper, &steps, &nsteps, &ops, &run_address,
+			      &engine))
 		return NULL;
-	((FastCall *)self)->helper = helper;
+	call->helper = (const struct pgtable_helper *)(uintptr_t)helper;
+	call->steps = (const struct pgtable_step *)(uintptr_t)steps;
+	call->nsteps = (size_t)nsteps;
+	call->ops = (const struct pgtable_block_ops *)(uintptr_t)ops;
+	call->run = (run_fn *)(uintptr_t)run_address;
+	call->engine = (const void *)(uintptr_t)engine;
 	Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
 	{ "count", (PyCFunction)(void (*)(void))fastcall_count, METH_VARARGS | METH_KEYWORDS,
 	  "Count the entries for which a test is true; see Operation.count." },
-	{ "_bind", fastcall_bind, METH_O,
-	  "Take calls for the struct pgtable_helper at an address." },
+	{ "_bind", fastcall_bind, METH_VARARGS,
+	  "Take calls: helper, steps (0: the helper alone), how many, ops, pgtable_run, engine." },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -286,10 +381,9 @@ static PyType_Spec spec = {
 static int add_type(PyObject *module)
 {
 	PyObject *type = PyType_FromSpec(&spec);
-	int err = type ? PyModule_AddObjectRef(module, "FastCall", type) : -1;
 
-	Py_XDECREF(type);
-	return err;
+	fastcall_type = (PyTypeObject *)type;
+	return type ? PyModule_AddObjectRef(module, "FastCall", type) : -1;
 }
 
 static int look_up_names(void)
@@ -300,9 +394,10 @@ static int look_up_names(void)
 	empty_like = ndarray_type ? PyObject_GetAttrString(numpy, "empty_like") : NULL;
 	Py_XDECREF(numpy);
 	name_out = PyUnicode_InternFromString("out");
+	name_where = PyUnicode_InternFromString("where");
 	name_call = PyUnicode_InternFromString("call_checked");
 	name_count = PyUnicode_InternFromString("count_checked");
-	return empty_like && name_out && name_call && name_count ? 0 : -1;
+	return empty_like && name_out && name_where && name_call && name_count ? 0 : -1;
 }
 
 static struct PyModuleDef definition = {

@@ -61,7 +61,8 @@ def chain(*steps: StepLike) -> Chain:
     Raises TypeError for what is no helper or lacks its argument, ValueError for
     helpers of different engines and for a test that is not the last.
     """
-    return Chain(steps)
+    first = Chain(steps)  # checks them
+    return first.engine.chain(*steps)
 
 
 def __getattr__(name: str) -> Helper:

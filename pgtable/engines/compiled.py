@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from ._fastcall import FastCall
 from ._native import ffi, lib
-from .interface import Engine, Helper, Operation, Step
+from .interface import MISSING, Chain, Engine, Helper, Operation, Step, StepLike
 
 #: Results of so many entries do not fit the caches and are written past them.
 STREAM_FROM = 1 << 19
@@ -21,6 +23,7 @@ class CompiledHelper(FastCall, Helper):
     Small plain calls are made by :class:`FastCall`, which hands all others on.
     """
 
+    engine: CompiledEngine
     call_checked = Operation.__call__
     count_checked = Operation.count
 
@@ -32,7 +35,35 @@ class CompiledHelper(FastCall, Helper):
     @handle.setter
     def handle(self, handle: Any) -> None:
         self._handle = handle
-        self._bind(int(ffi.cast("uintptr_t", handle)))
+        self._bind(_address(handle), 0, 0, *self.engine.addresses())
+
+
+class CompiledChain(FastCall, Chain):
+    """A chain of compiled helpers; one without array arguments is made ready for C."""
+
+    engine: CompiledEngine
+    call_checked = Operation.__call__
+    count_checked = Operation.count
+
+    def __init__(self, steps: Iterable[StepLike]):
+        super().__init__(steps)
+        #: a call may still be running the steps of an earlier instruction set
+        self._c_steps: list[Any] = []
+        self.rebind()
+        self.engine.chains.add(self)
+
+    def rebind(self) -> None:
+        """Run the loops that the helpers run now."""
+        if any(isinstance(argument, np.ndarray) for _, argument in self.steps):
+            return
+        c_steps, _ = _make_c_steps(self._steps(MISSING, None))
+        self._c_steps.append(c_steps)
+        last = self.steps[-1][0].handle
+        self._bind(_address(last), _address(c_steps), len(self.steps), *self.engine.addresses())
+
+
+def _address(pointer: Any) -> int:
+    return int(ffi.cast("uintptr_t", pointer))
 
 
 class CompiledEngine(Engine):
@@ -44,7 +75,16 @@ class CompiledEngine(Engine):
     def __init__(self, name: str, ops: Any):
         self.name = name
         self.ops = ops
+        self.chains: weakref.WeakSet[CompiledChain] = weakref.WeakSet()
         self._kept_steps: dict[tuple[Step, ...], tuple[Any, list[Any]]] = {}
+
+    def addresses(self) -> tuple[int, int, int]:
+        """Return what calls from C need besides their steps."""
+        return _address(self.ops), _address(ffi.addressof(lib, "pgtable_run")), id(self)
+
+    def chain(self, *steps: StepLike | str) -> CompiledChain:
+        """Make one operation out of helpers (or their names) of this engine."""
+        return CompiledChain(self.helper(step) if isinstance(step, str) else step for step in steps)
 
     def _run_one(self, steps: tuple[Step, ...], entry: int) -> int | bool:
         for step in steps:

@@ -171,6 +171,8 @@ class Operation(ABC):
             if where.engine is not self.engine:
                 raise ValueError(f"where is {where.name} of another engine, {where.engine.name}")
             return where
+        if isinstance(where, Chain):
+            raise TypeError("where is a chain; pass a test helper or a bool array")
         mask = buffers.as_bools(where, "where")
         mask = buffers.same_shape(mask, entries, "where", raw=not isinstance(where, np.ndarray))
         if not mask.flags.c_contiguous:

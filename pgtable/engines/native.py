@@ -52,7 +52,7 @@ class NativeEngine(CompiledEngine):
     def __init__(self, switches: Switches, isa_name: str):
         self.rules, self.shstk, self.config = switches
         self.switches = switches
-        super().__init__(f"native({switches})", None)
+        super().__init__(f"native({switches})", _instances()[isa_name, switches].ops)
         helpers = []
         for handle in self._handles(isa_name):
             helpers.append(CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle))
@@ -70,6 +70,8 @@ class NativeEngine(CompiledEngine):
         self._kept_steps.clear()
         for helper, handle in zip(self.helpers.values(), self._handles(isa_name), strict=True):
             helper.handle = handle
+        for chain in list(self.chains):
+            chain.rebind()
 
     def _owners(self, name: str) -> list[str]:
         return owners(name)

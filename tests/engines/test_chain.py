@@ -82,7 +82,7 @@ def test_any_chain(stream_from, monkeypatch) -> None:
     any_chain()
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(chained())
 def any_chain(drawn) -> None:
     native, reference, entries, chosen, where, out_kind = drawn

@@ -36,7 +36,7 @@ elif sys.argv[2] == "count":
     engine.pte_dirty.handle.count(entries, ffi.NULL, 0, 101)
 else:
     where = ffi.cast("uint8_t *", entries)
-    engine._ops.count_both(where, where, 801)
+    engine.ops.count_both(where, where, 801)
 print("nobody noticed")
 """
 

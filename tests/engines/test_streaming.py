@@ -20,7 +20,7 @@ class Spy:
         self.engine = pgtable.native(isa=isa)
         self.streamed: list[int] = []
         self.ends = 0
-        real = self.engine._ops
+        real = self.engine.ops
 
         @ffi.callback("void(void *, const void *, size_t)")
         def stream(out, block, n):
@@ -33,9 +33,9 @@ class Spy:
             real.stream_end()
 
         self.keep = (stream, stream_end)
-        self.engine._ops = ffi.new("struct pgtable_block_ops *", real[0])
-        self.engine._ops.stream = stream
-        self.engine._ops.stream_end = stream_end
+        self.engine.ops = ffi.new("struct pgtable_block_ops *", real[0])
+        self.engine.ops.stream = stream
+        self.engine.ops.stream_end = stream_end
 
 
 @pytest.fixture

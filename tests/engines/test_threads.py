@@ -78,6 +78,18 @@ def test_the_driver_gets_the_number(asked, told, random_entries, monkeypatch) ->
     assert spy.told == [told or len(os.sched_getaffinity(0))] * 6
 
 
+def test_one_thread_unless_asked_for_more(random_entries, monkeypatch) -> None:
+    spy = SpyLib()
+    entries = random_entries[:10].copy()
+    where = np.ones(10, bool)
+    monkeypatch.setattr(compiled, "lib", spy)
+    pgtable.pte_mkold(entries, where=where)
+    pgtable.pte_dirty.count(entries, where=where)
+    pgtable.chain(pgtable.pte_mkold)(entries)
+    pgtable.chain(pgtable.pte_dirty).count(entries)
+    assert spy.told == [1] * 4
+
+
 def test_all_processors_are_those_this_process_may_use(random_entries, monkeypatch) -> None:
     spy = SpyLib()
     monkeypatch.setattr(compiled, "lib", spy)

@@ -142,7 +142,7 @@ BAD = {
     "not contiguous": (lambda e: np.ones(10, bool)[::2], ValueError, "where is not contiguous"),
     "a map": (lambda e: e.pte_mkold, TypeError, "where is pte_mkold"),
     "a test with an argument": (lambda e: e.pte_same, TypeError, "where is pte_same"),
-    "a chain": (lambda e: pgtable.chain(e.pte_mkold, e.pte_dirty), TypeError, "where is a Chain"),
+    "a chain": (lambda e: pgtable.chain(e.pte_mkold, e.pte_dirty), TypeError, "where is a chain"),
     "another engine's": (
         lambda e: pgtable.reference("base").pte_dirty,
         ValueError,

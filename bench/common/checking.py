@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every timed output is compared with what the reference engine says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class WrongResultError(AssertionError):
+    """A contender was timed, but what it computed is wrong: its time means nothing."""
+
+
+def require_equal(who: str, got: Any, expected: Any) -> None:
+    """Raise WrongResultError unless ``got`` is ``expected``.
+
+    got: a number, or an array made of repetitions of ``expected`` (a list of
+        ints is taken as an array).
+    """
+    if not isinstance(expected, np.ndarray):
+        if got != expected:
+            raise WrongResultError(f"{who}: {got}, expected {expected}")
+        return
+    array = np.asarray(got, expected.dtype) if isinstance(got, list) else np.asarray(got)
+    if array.dtype != expected.dtype or array.ndim != 1 or array.size % max(expected.size, 1):
+        raise WrongResultError(f"{who}: {array.dtype} x {array.shape}, expected {expected.dtype}")
+    for first in range(0, array.size, max(expected.size, 1)):
+        part = array[first : first + expected.size]
+        if not np.array_equal(part, expected):
+            at = int(np.flatnonzero(part != expected)[0])
+            raise WrongResultError(
+                f"{who}: entry {first + at} is {int(part[at]):#x}, expected {int(expected[at]):#x}"
+            )

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Interleaved timing: every round times each contender once, so that a slow moment hits all.
+
+The statement of a contender is compiled into the timing loop as timeit does it:
+what a user would write, and no wrapper around it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import timeit
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+#: A round of a quick statement repeats it for about so long.
+BLOCK_NS = 500_000
+#: What takes so many times its share is timed three times only.
+SLOW = 10
+
+
+class Budget(NamedTuple):
+    """How long a group may take: rounds go on until a contender used up its share."""
+
+    #: for the whole group, each contender an equal share
+    seconds: float
+    min_rounds: int
+    max_rounds: int
+
+
+@dataclass
+class Timed:
+    """One statement to be timed."""
+
+    name: str
+    statement: str
+    names: dict[str, Any]
+    restore: Callable[[], None]
+    #: given how often the statement ran since restore(); raises WrongResultError
+    check: Callable[[int], None]
+    before: Callable[[], None] | None = None
+    inner: int = 1
+    samples: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._timer = timeit.Timer(self.statement, timer=time.perf_counter_ns, globals=self.names)
+
+    def calibrate(self) -> None:
+        """Run it for the first time (it may compile), check it, choose the repeats."""
+        self._prepare()
+        self._timer.timeit(1)
+        self.check(1)
+        once = self._timer.timeit(1)
+        if once < BLOCK_NS:
+            once = min(self._timer.repeat(5, 1))
+        self.inner = max(1, int(BLOCK_NS // max(once, 1)))
+
+    def _prepare(self) -> None:
+        self.restore()
+        if self.before:
+            self.before()
+
+    def run(self, check: bool) -> None:
+        """Take one sample: nanoseconds a call."""
+        self._prepare()
+        # what restore() left in the caches matters only where much is repeated
+        warm = self.inner > 1
+        if warm:
+            self._timer.timeit(1)
+        self.samples.append(self._timer.timeit(self.inner) / self.inner)
+        if check:
+            self.check(self.inner + warm)
+
+    def as_function(self) -> Callable[[], None]:
+        """Return the statement as a function, for harnesses that time functions."""
+        names = dict(self.names)
+        exec(f"def call():\n    {self.statement}", names)
+        return names["call"]
+
+    def summary(self) -> dict[str, Any]:
+        """Return median and spread, in nanoseconds a call."""
+        q1, median, q3 = quartiles(self.samples)
+        return {
+            "median_ns": median,
+            "q1_ns": q1,
+            "q3_ns": q3,
+            "min_ns": min(self.samples),
+            "max_ns": max(self.samples),
+            "rounds": len(self.samples),
+            "calls_per_round": self.inner,
+        }
+
+
+def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
+    """Return first quartile, median and third quartile."""
+    if len(samples) == 1:
+        return samples[0], samples[0], samples[0]
+    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+    return q1, median, q3
+
+
+def measure(group: Sequence[Timed], budget: Budget, check_every_round: bool = True) -> None:
+    """Time the group; results are in ``samples``.
+
+    Each round starts with another contender.  One that used up its share of the
+    time leaves after ``min_rounds``, a very slow one after three; these rounds are
+    checked always.
+    """
+    for timed in group:
+        timed.calibrate()
+    share = budget.seconds / max(len(group), 1)
+    spent = dict.fromkeys(range(len(group)), 0.0)
+    for number in range(budget.max_rounds):
+        active = [
+            i
+            for i in range(len(group))
+            if spent[i] < share or number < (3 if spent[i] > SLOW * share else budget.min_rounds)
+        ]
+        if not active:
+            return
+        shift = number % len(active)
+        for i in active[shift:] + active[:shift]:
+            started = time.perf_counter()
+            group[i].run(check_every_round or number in (2, budget.min_rounds - 1))
+            spent[i] += time.perf_counter() - started

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How fast pgtable means to be: ratios of medians that were measured side by side.
+
+These are goals to look at, not tests: another machine, or a busy one, has other
+ratios.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .common.units import entries_text
+
+Ki, Mi = 1 << 10, 1 << 20
+
+
+class Results:
+    """Medians of one run of the benchmarks, in nanoseconds a call."""
+
+    def __init__(self, throughput: dict[str, Any], files: dict[str, Any] | None = None):
+        self.rows = throughput["results"]
+        self.widest = throughput["machine"]["isa"]
+        self.files = {row["name"]: row for row in files["results"]} if files else {}
+        self.file_bytes = files["bytes"] if files else 0
+
+    def row(self, operation: str, n: int, family: str, threads: int = 1) -> dict[str, Any] | None:
+        """Return the quickest variant of a family; of pgtable, the widest instruction set."""
+        found = [
+            row
+            for row in self.rows
+            if (row["operation"], row["entries"], row["family"], row["threads"])
+            == (operation, n, family, threads)
+            and (family != "native" or row["variant"] == self.widest)
+        ]
+        return min(found, key=lambda row: row["median_ns"], default=None)
+
+    def time(self, operation: str, n: int, family: str, threads: int = 1) -> float:
+        """Return the median of :meth:`row`; LookupError where there is none."""
+        row = self.row(operation, n, family, threads)
+        if row is None:
+            raise LookupError(f"{operation} of {n} entries has no {family}, {threads} threads")
+        return row["median_ns"]
+
+    def sizes(self, operation: str) -> list[int]:
+        """Return the sizes at which an operation was timed, smallest first."""
+        return sorted({row["entries"] for row in self.rows if row["operation"] == operation})
+
+    def operations(self) -> list[str]:
+        """Return the operations that were timed as a user calls them."""
+        names = dict.fromkeys(row["operation"] for row in self.rows)
+        return [name for name in names if not name.startswith("loop")]
+
+
+class Value(NamedTuple):
+    """A measured value and, where it is the worst of several, what it belongs to."""
+
+    number: float
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One value, and what it should be: at most or at least ``bound``."""
+
+    text: str
+    value: Callable[[Results], Value]
+    relation: str
+    bound: float
+    unit: str = "x"
+
+    def measured(self, results: Results) -> Value | None:
+        """Return the value, or None where this run did not measure it."""
+        try:
+            return self.value(results)
+        except LookupError:
+            return None
+
+    def reached(self, value: Value) -> bool:
+        """Say whether the value is what it should be."""
+        compare = operator.le if self.relation == "<=" else operator.ge
+        return compare(value.number, self.bound)
+
+
+def to_limit(operation: str, n: int) -> Callable[[Results], Value]:
+    """Return the time of native over that of the limit."""
+    return lambda r: Value(r.time(operation, n, "native") / r.time(operation, n, "limit"))
+
+
+def to_one(operation: str, n: int) -> Callable[[Results], Value]:
+    """Return the time of a chain over that of one helper."""
+    return lambda r: Value(r.time(operation, n, "native") / r.time(operation, n, "one helper"))
+
+
+def loop_to_limit(helper: str, sizes: tuple[int, ...]) -> Callable[[Results], Value]:
+    """Return the worst of a loop without its call over the limit's."""
+
+    def value(r: Results) -> Value:
+        ratios = {
+            n: r.time(f"loop {helper}", n, "native") / r.time("loop", n, "limit") for n in sizes
+        }
+        worst = max(ratios, key=ratios.__getitem__)
+        return Value(ratios[worst], entries_text(worst))
+
+    return value
+
+
+def over(operation: str, n: int, family: str) -> Callable[[Results], Value]:
+    """Return the time of someone else over that of native."""
+    return lambda r: Value(r.time(operation, n, family) / r.time(operation, n, "native"))
+
+
+def worst_over(family: str, least: int = 0) -> Callable[[Results], Value]:
+    """Return the worst of native over someone else, of all operations and sizes."""
+
+    def value(r: Results) -> Value:
+        ratios = {
+            (operation, n): r.time(operation, n, "native") / r.time(operation, n, family)
+            for operation in r.operations()
+            for n in r.sizes(operation)
+            if n >= least and r.row(operation, n, family) and r.row(operation, n, "native")
+        }
+        worst = max(ratios, key=ratios.__getitem__, default=None)
+        if worst is None:
+            raise LookupError(family)
+        return Value(ratios[worst], f"{worst[0]}, {entries_text(worst[1])}")
+
+    return value
+
+
+def worst_at(family: str, n: int) -> Callable[[Results], Value]:
+    """Return the worst of native over someone else, of all operations at one size."""
+
+    def value(r: Results) -> Value:
+        ratios = {
+            operation: r.time(operation, n, "native") / r.time(operation, n, family)
+            for operation in r.operations()
+            if r.row(operation, n, family) and r.row(operation, n, "native")
+        }
+        worst = max(ratios, key=ratios.__getitem__, default=None)
+        if worst is None:
+            raise LookupError(family)
+        return Value(ratios[worst], worst)
+
+    return value
+
+
+def gain_to_limit(operation: str, n: int) -> Callable[[Results], Value]:
+    """Return what native gains from 2 threads over what the limit gains."""
+
+    def value(r: Results) -> Value:
+        native = r.time(operation, n, "native") / r.time(operation, n, "native", 2)
+        limit = r.time(operation, n, "limit") / r.time(operation, n, "limit", 2)
+        return Value(native / limit, f"{native:.2f} of {limit:.2f}")
+
+    return value
+
+
+def file_ratio(numerator: str, denominator: str) -> Callable[[Results], Value]:
+    """Return the ratio of two commands over the same file."""
+    return lambda r: Value(r.files[numerator]["median_ns"] / r.files[denominator]["median_ns"])
+
+
+def _census_of_file(r: Results) -> Value:
+    allowed = max(1.2 * r.files["cat"]["median_ns"], 0.6e9 * r.file_bytes / (1 << 30))
+    return Value(r.files["pgtable census"]["median_ns"] / allowed)
+
+
+def goals() -> Iterator[Goal]:
+    """Yield every goal."""
+    for helper in ("wrprotect", "mkclean", "mkdirty", "mkwrite"):
+        for n in (16 * Mi, 128 * Mi):
+            yield Goal(
+                f"{helper} in place, {entries_text(n)}, to the limit",
+                to_limit(helper, n),
+                "<=",
+                1.08,
+            )
+        yield Goal(
+            f"{helper} in place, loop alone, 16 Ki to 512 Ki, to the limit",
+            loop_to_limit(helper, (16 * Ki, 64 * Ki, 512 * Ki)),
+            "<=",
+            1.15,
+        )
+        yield Goal(
+            f"{helper} in place, loop alone, smaller, to the limit",
+            loop_to_limit(helper, (512, 4 * Ki)),
+            "<=",
+            1.9,
+        )
+    yield Goal("modify in place, 16 Mi, to the limit", to_limit("modify", 16 * Mi), "<=", 1.3)
+    for n in (16 * Mi, 128 * Mi):
+        size = entries_text(n)
+        yield Goal(f"wrprotect out of place, {size}, to the limit", to_limit("copy", n), "<=", 1.15)
+        yield Goal(f"dirty.count, {size}, to the limit", to_limit("dirty.count", n), "<=", 1.15)
+        yield Goal(f"dirty to bools, {size}, to the limit", to_limit("dirty", n), "<=", 1.15)
+        yield Goal(f"census, {size}, to the reading limit", to_limit("census", n), "<=", 3)
+        yield Goal(f"chain of four, {size}, to one helper", to_one("chain", n), "<=", 1.15)
+    for family in ("numpy", "numexpr", "polars"):
+        yield Goal(f"never slower than {family}: worst of all", worst_over(family), "<=", 1)
+    yield Goal("never slower than numba from 4 Ki: worst", worst_over("numba", 4 * Ki), "<=", 1)
+    yield Goal("to numba at 512: worst", worst_at("numba", 512), "<=", 2)
+    yield Goal("numpy to wrprotect in place, 16 Mi", over("wrprotect", 16 * Mi, "numpy"), ">=", 5)
+    yield Goal("numpy to wrprotect in place, 512", over("wrprotect", 512, "numpy"), ">=", 3)
+    yield Goal(
+        "python to wrprotect in place, 16 Mi", over("wrprotect", 16 * Mi, "python"), ">=", 1000
+    )
+    yield Goal(
+        "wrprotect in place, 512: one call",
+        lambda r: Value(r.time("wrprotect", 512, "native")),
+        "<=",
+        600,
+        "ns",
+    )
+    yield Goal(
+        "wrprotect in place, 512: above the bare cffi call",
+        lambda r: Value(
+            r.time("wrprotect", 512, "native") - r.time("wrprotect", 512, "bare cffi call")
+        ),
+        "<=",
+        250,
+        "ns",
+    )
+    for operation in ("wrprotect", "copy", "dirty.count"):
+        for n in (1 * Mi, 4 * Mi, 16 * Mi, 128 * Mi):
+            yield Goal(
+                f"{operation}, {entries_text(n)}: gain of 2 threads, to the limit's",
+                gain_to_limit(operation, n),
+                ">=",
+                0.9,
+            )
+    yield Goal(
+        "pgtable apply of a file, to cp and sync",
+        file_ratio("pgtable apply", "cp, sync"),
+        "<=",
+        1.15,
+    )
+    yield Goal(
+        "pgtable apply of a file: peak resident memory",
+        lambda r: Value(r.files["pgtable apply"]["peak_rss_bytes"] / Mi),
+        "<=",
+        128,
+        "MiB",
+    )
+    yield Goal(
+        "pgtable census of a file, to the larger of 1.2 of cat and 0.6 s/GiB",
+        _census_of_file,
+        "<=",
+        1,
+    )
+
+
+def rows(results: Results) -> list[list[str]]:
+    """Return a row for each goal: text, measured, goal, whether it is reached."""
+    table = []
+    for goal in goals():
+        value = goal.measured(results)
+        bound = f"{'at most' if goal.relation == '<=' else 'at least'} {goal.bound:g} {goal.unit}"
+        if value is None:
+            table.append([goal.text, "not measured", bound, ""])
+            continue
+        measured = f"{value.number:.3g} {goal.unit}" + (f" ({value.where})" if value.where else "")
+        table.append([goal.text, measured, bound, "yes" if goal.reached(value) else "no"])
+    return table

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The compiled loops alone, called from C again and again: no call of Python in the time.
+
+For arrays in the caches, where what a call costs would hide the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import pgtable
+from pgtable.engines.compiled import ffi as native_ffi
+
+from . import limit
+from .common import checking, entries, units
+from .common.timing import Budget, Timed, measure
+from .operations import BY_NAME, NEWPROT, Case
+
+SIZES = (512, 1 << 12, 1 << 14, 1 << 16, 1 << 19)
+HELPERS = ("wrprotect", "mkclean", "mkdirty", "mkwrite", "modify")
+#: Entries a call of the repeating loop goes over, all repeats together.
+WORK = 1 << 20
+
+
+def run(budget: Budget) -> list[dict[str, Any]]:
+    """Time the loops of the widest instruction set beside the limit's."""
+    rows = []
+    for n in SIZES:
+        times = max(1, WORK // n)
+        array = entries.aligned(n)
+        group = {name: _loop(name, array, times) for name in HELPERS}
+        group["limit"] = _limit(array, times)
+        measure(list(group.values()), budget)
+        for name, timed in group.items():
+            summary = timed.summary()
+            for key in ("median_ns", "q1_ns", "q3_ns", "min_ns", "max_ns"):
+                summary[key] /= times
+            rows.append(
+                {
+                    "operation": f"loop {name}" if name != "limit" else "loop",
+                    "entries": n,
+                    "bytes_per_entry": 16,
+                    "family": "limit" if name == "limit" else "native",
+                    "variant": "a[i] ^= k" if name == "limit" else limit.widest_isa(),
+                    "threads": 1,
+                    **summary,
+                }
+            )
+        medians = {name: timed.summary()["median_ns"] / times for name, timed in group.items()}
+        text = ", ".join(f"{name} {median:.0f}" for name, median in medians.items())
+        print(f"loops alone, {units.entries_text(n)}, ns: {text}", flush=True)
+    return rows
+
+
+def _loop(name: str, array: np.ndarray, times: int) -> Timed:
+    case = Case(BY_NAME[name], array.size, array)
+    helper = pgtable.native(isa=limit.widest_isa()).helper(f"pte_{name}")
+    address = int(native_ffi.cast("uintptr_t", helper.handle.map))
+    argument = NEWPROT if name == "modify" else 0
+    check = case.checker(f"loop of pte_{name} over {case.n} entries", lambda: array)
+    return _timed(case, address, argument, times, check)
+
+
+def _limit(array: np.ndarray, times: int) -> Timed:
+    _, lib = limit.load()
+    case = Case(BY_NAME["wrprotect"], array.size, array)
+
+    def check(calls: int) -> None:
+        flipped = np.uint64(limit.KEY if calls * times % 2 else 0)
+        checking.require_equal("limit loop", case.array, case.block ^ flipped)
+
+    return _timed(case, lib.limit_xor_address(), limit.KEY, times, check)
+
+
+def _timed(
+    case: Case, address: int, argument: int, times: int, check: Callable[[int], None]
+) -> Timed:
+    ffi, lib = limit.load()
+    names = {
+        "f": lib.limit_repeat,
+        "loop": address,
+        "p": ffi.from_buffer(case.array),
+        "n": case.n,
+        "k": argument,
+        "times": times,
+    }
+    return Timed("loop", "f(loop, p, n, k, times)", names, case.restore, check)
