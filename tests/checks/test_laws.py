@@ -313,6 +313,35 @@ def test_fault_in_dirty_shows_as_lost_dirtiness(faulty):
     assert ("levels_agree", "pmd_dirty") in broken_laws(report)
 
 
+def test_unknown_helper_with_an_argument(faulty):
+    """It is tried with arguments that can mean no harm, and may do as others say."""
+    engine = faulty(added={"pte_mkmore": lambda v, more: v | more}, argument="more")
+    assert ("dirtiness_not_made_up", "pte_mkmore") not in broken_laws(findings(engine))
+    engine = faulty(added={"pte_mkmore": lambda v, more: v & (more ^ (2**64 - 1 - DIRTY))},
+                    argument="more")  # fmt: skip
+    assert ("dirtiness_not_lost", "pte_mkmore") in broken_laws(findings(engine))
+
+
+def test_advance_pfn_that_takes_nx_along(faulty):
+    def fault(sound, v, nr):
+        return sound(v, nr) & (NX - 1)
+
+    report = findings(faulty("saved_dirty", faults={"pte_advance_pfn": fault}))
+    (found,) = of_law(report, "frame_key_nx_untouched")
+    assert found.helper == "pte_advance_pfn"
+    assert [value.value for _, value in found.rows] == [NX, 0, 0]
+
+
+def test_mkinvalid_that_forgets_to_invert(faulty):
+    def fault(sound, v):
+        return v & ((2**64 - 1) ^ (1 | 1 << 8))
+
+    report = findings(faulty("cow", faults={"pmd_mkinvalid": fault}))
+    (found,) = of_law(report, "frame_number_kept")
+    assert found.helper == "pmd_mkinvalid"
+    assert dict(found.rows)["entry"].value == PRESENT | PSE
+
+
 def test_lost_key_in_a_helper(faulty):
     def fault(sound, v):
         return sound(v) & ((2**64 - 1) ^ 1 << 60)
@@ -419,6 +448,33 @@ def test_exceptions_are_of_laws_that_exist(known):
     assert law(known.law) in LAWS
     assert any(known.when(switches) for switches in COMBINATIONS)
     assert set(known.levels) <= {"pte/pmd", "pmd/pud", "pte/pud"}
+
+
+def test_exception_for_flags_does_not_hide_more(faulty):
+    """A mask that says nothing of the frame or of dirtiness."""
+
+    def fault(sound, v, mask):
+        return sound(v, mask) & ((2**64 - 1) ^ (COW | NX))
+
+    report = findings(faulty("saved_dirty", faults={"pud_set_flags": fault}))
+    assert {
+        ("frame_key_nx_untouched", "pud_set_flags"),
+        ("dirtiness_not_lost", "pud_set_flags"),
+    } <= (broken_laws(report))
+
+
+def test_exception_for_shadow_stack_mappings_does_not_hide_more(faulty):
+    """mkwrite of an ordinary mapping."""
+
+    def fault(sound, v, vm_flags):
+        return sound(v, vm_flags) & ((2**64 - 1) ^ RW)
+
+    report = findings(faulty("saved_dirty", faults={"pmd_mkwrite": fault}))
+    assert {
+        ("no_accidental_shadow_stack", "pmd_mkwrite"),
+        ("set_and_clear", "pmd_mkwrite"),
+        ("write_protect_and_back", "pmd_mkwrite"),
+    } <= broken_laws(report)
 
 
 # ---- engines that do not say whose rules they follow
