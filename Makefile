@@ -54,5 +54,15 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A build of its own: its objects must not be taken for the others'.  The test
+# tests/engines/test_sanitizers.py shows that the sanitizers are there.
+SANITIZE_BASE := build/sanitize
+sanitize: $(VENV)/.test
+	PGTABLE_SANITIZE=1 $(BIN)/python setup.py -q build --build-base $(SANITIZE_BASE) \
+	    --build-lib $(SANITIZE_BASE)/lib
+	PGTABLE_SANITIZE=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(SANITIZE_BASE)/lib \
+	    PYTHONMALLOC=malloc LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
+	    ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest $(SANITIZE_TESTS)
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output pgtable/engines/_native.*.so

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bulk_loops.h"
+#include "census_key.h"
 
 #if defined(__SSE2__) && !defined(PGTABLE_SCALAR)
 #include <immintrin.h>
@@ -75,6 +76,13 @@ static uint64_t block_count_both(const uint8_t *a, const uint8_t *b, size_t n)
 	return total;
 }
 
+static void block_census_keys(const void *in, uint32_t *keys, size_t n)
+{
+	const pgtable_word *src = in;
+
+	PGTABLE_EACH(n, keys[i] = pgtable_census_key(src[i]));
+}
+
 extern const struct pgtable_block_ops PGTABLE_BLOCK_OPS;
 
 const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
@@ -84,4 +92,5 @@ const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
 	.select = block_select,
 	.select_bytes = block_select_bytes,
 	.count_both = block_count_both,
+	.census_keys = block_census_keys,
 };

@@ -9,7 +9,9 @@
 #include "parallel.h"
 
 /* 8 KiB of entries: input, output and scratch together fit 32 KiB. */
-#define BLOCK ((size_t)1024)
+#ifndef BLOCK
+#define BLOCK ((size_t)256)
+#endif
 
 uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64_t arg)
 {
@@ -41,6 +43,18 @@ struct call {
 static const void *entries_at(const void *base, size_t i)
 {
 	return base ? (const char *)base + i * sizeof(uint64_t) : NULL;
+}
+
+/*
+ * While a block is worked on in the first-level cache, memory would idle: the
+ * next block is asked for before.
+ */
+static void prefetch_block(const struct call *call, size_t at, size_t n)
+{
+	const char *in = entries_at(call->in, at);
+
+	for (size_t i = 0; i < n * sizeof(uint64_t); i += 64)
+		__builtin_prefetch(in + i);
 }
 
 static size_t number_of_maps(const struct call *call)
@@ -152,8 +166,11 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 		return;
 	}
 	for (size_t done = 0; done < n; done += BLOCK) {
-		size_t len = n - done < BLOCK ? n - done : BLOCK;
+		size_t left = n - done;
+		size_t len = left < BLOCK ? left : BLOCK;
+		size_t next = left - len < BLOCK ? left - len : BLOCK;
 
+		prefetch_block(call, first + done + len, next);
 		if (is_map)
 			map_block(call, stream, first + done, len);
 		else

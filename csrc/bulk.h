@@ -56,6 +56,8 @@ struct pgtable_block_ops {
 	void (*select_bytes)(uint8_t *out, const uint8_t *yes, const uint8_t *no,
 			     const uint8_t *where, size_t n);
 	uint64_t (*count_both)(const uint8_t *a, const uint8_t *b, size_t n);
+	/* the kinds of entries that a census counts, see census_key.h */
+	void (*census_keys)(const void *in, uint32_t *keys, size_t n);
 };
 
 /* All helpers of one rule set and its switches, for one instruction set. */

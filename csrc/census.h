@@ -10,12 +10,16 @@
 #include <stdint.h>
 
 struct pgtable_census;
+struct pgtable_block_ops;
 
-/* NULL when there is no memory. */
-struct pgtable_census *pgtable_census_new(void);
+/* ops: of the instruction set to use.  NULL when there is no memory. */
+struct pgtable_census *pgtable_census_new(const struct pgtable_block_ops *ops);
 void pgtable_census_free(struct pgtable_census *census);
 
-/* Count n more entries.  Returns 0, or -1 without memory (nothing counted). */
+/*
+ * Count n more entries, fewer than 2^32 at a time.  Returns 0, or -1 without memory
+ * or for more (nothing counted).
+ */
 int pgtable_census_add(struct pgtable_census *census, const void *in, size_t n,
 		       unsigned threads);
 

@@ -65,12 +65,12 @@ static inline bool pud_dirty(pud_t pud)
 /* A shadow stack is written, by call instructions, though Write is 0. */
 static inline bool pte_write(pte_t pte)
 {
-	return (pte_val(pte) & _PAGE_RW) || pte_shstk(pte);
+	return pte_val(pte) & (_PAGE_RW | __shstk_dirty());
 }
 
 static inline bool pmd_write(pmd_t pmd)
 {
-	return (pmd_val(pmd) & _PAGE_RW) || pmd_shstk(pmd);
+	return pmd_val(pmd) & (_PAGE_RW | __shstk_dirty());
 }
 
 /* The patch left this level alone: Write only. */

@@ -29,6 +29,16 @@ static inline uint64_t flip_protnone_guard(uint64_t oldval, uint64_t val, uint64
 	return val ^ ((protnone_mask(oldval) ^ protnone_mask(val)) & mask);
 }
 
+/*
+ * What makes an entry writable besides Write: on a processor with shadow stacks,
+ * Dirty.  With Write=1 it changes nothing, with Write=0 it is a shadow stack; so
+ * "Write or shadow stack" is one test of two bits.
+ */
+static inline uint64_t __shstk_dirty(void)
+{
+	return cpu_feature_enabled(X86_FEATURE_SHSTK) ? _PAGE_DIRTY : 0;
+}
+
 static inline bool pte_young(pte_t pte)
 {
 	return pte_val(pte) & _PAGE_ACCESSED;

@@ -68,7 +68,7 @@ static inline bool pud_shstk(pud_t pud)
 
 static inline bool pte_write(pte_t pte)
 {
-	return (pte_val(pte) & _PAGE_RW) || pte_shstk(pte);
+	return pte_val(pte) & (_PAGE_RW | __shstk_dirty());
 }
 
 static inline bool pmd_write(pmd_t pmd)

@@ -8,7 +8,6 @@ engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
 
 from __future__ import annotations
 
-from typing import Any
 
 from .census import Census, Counter, census
 from .checks.compare import compare, compare_levels
@@ -70,5 +69,5 @@ def __getattr__(name: str) -> Helper:
     return helper
 
 
-def __dir__() -> list[Any]:
-    return [*globals(), *native().helpers]
+def __dir__() -> list[str]:
+    return sorted({*globals(), *native().helpers})

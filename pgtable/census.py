@@ -11,6 +11,7 @@ import numpy as np
 from .engines import buffers
 from .engines._native import ffi, lib
 from .engines.interface import Operation, processors
+from .engines.native import native
 
 
 class Census:
@@ -65,37 +66,53 @@ class Census:
         return f"<census of {self.total} entries of {len(self.entries)} kinds>"
 
 
+#: Entries that the C side takes in one call.
+_AT_ONCE = 1 << 31
+
 _LUMPED = 0x01FF_FFFF_FFFF_F000
+
+
+def new_histogram() -> Any:
+    """Return a ``struct pgtable_census`` that frees itself."""
+    histogram = lib.pgtable_census_new(native().ops)
+    if not histogram:
+        raise MemoryError("no memory for the histogram of a census")
+    return ffi.gc(histogram, lib.pgtable_census_free)
+
+
+def read_histogram(histogram: Any) -> Census:
+    """Return what a ``struct pgtable_census`` has counted."""
+    rows = lib.pgtable_census_rows(histogram, ffi.NULL, ffi.NULL, 0)
+    entries = np.empty(rows, np.uint64)
+    counts = np.empty(rows, np.uint64)
+    lib.pgtable_census_rows(
+        histogram,
+        ffi.from_buffer("uint64_t[]", entries),
+        ffi.from_buffer("uint64_t[]", counts),
+        rows,
+    )
+    return Census(entries, counts)
 
 
 class Counter:
     """Collects a census from any number of arrays."""
 
     def __init__(self) -> None:
-        histogram = lib.pgtable_census_new()
-        if not histogram:
-            raise MemoryError("no memory for the histogram of a census")
-        self._histogram = ffi.gc(histogram, lib.pgtable_census_free)
+        self._histogram = new_histogram()
 
     def add(self, entries: Any, *, threads: int = 1) -> None:
         """Count every entry of an array; ``threads`` and errors as for helpers."""
         array = buffers.as_entries(entries, "entries")
-        pointer = ffi.from_buffer("uint8_t[]", array if array.flags.c_contiguous else array.T)
-        if lib.pgtable_census_add(self._histogram, pointer, array.size, processors(threads)):
-            raise MemoryError("no memory for the histogram of a census")
+        flat = (array if array.flags.c_contiguous else array.T).reshape(-1)
+        for start in range(0, flat.size, _AT_ONCE):
+            part = flat[start : start + _AT_ONCE]
+            pointer = ffi.from_buffer(part)
+            if lib.pgtable_census_add(self._histogram, pointer, part.size, processors(threads)):
+                raise MemoryError("no memory for the histogram of a census")
 
     def census(self) -> Census:
         """Return what has been counted so far."""
-        rows = lib.pgtable_census_rows(self._histogram, ffi.NULL, ffi.NULL, 0)
-        entries = np.empty(rows, np.uint64)
-        counts = np.empty(rows, np.uint64)
-        lib.pgtable_census_rows(
-            self._histogram,
-            ffi.from_buffer("uint64_t[]", entries),
-            ffi.from_buffer("uint64_t[]", counts),
-            rows,
-        )
-        return Census(entries, counts)
+        return read_histogram(self._histogram)
 
 
 def census(entries: Any, *, threads: int = 1) -> Census:

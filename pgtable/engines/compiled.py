@@ -43,7 +43,7 @@ class CompiledEngine(Engine):
 
     def __init__(self, name: str, ops: Any):
         self.name = name
-        self._ops = ops
+        self.ops = ops
         self._kept_steps: dict[tuple[Step, ...], tuple[Any, list[Any]]] = {}
 
     def _run_one(self, steps: tuple[Step, ...], entry: int) -> int | bool:
@@ -65,7 +65,7 @@ class CompiledEngine(Engine):
         source = _from_buffer(entries)
         c_steps, _alive = self._c_steps(steps)
         return lib.pgtable_run(
-            self._ops,
+            self.ops,
             c_steps,
             len(steps),
             self._c_steps(where.own_steps)[0] if isinstance(where, Helper) else _NULL,

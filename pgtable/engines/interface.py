@@ -139,7 +139,7 @@ class Operation(ABC):
             raise TypeError(f"{self.name} gives entries; only tests can be counted")
         array = buffers.as_entries(entries, "entries")
         if not array.flags.c_contiguous:
-            return self.count(
+            return self._for_transposed().count(
                 array.T, _transposed(argument), where=_transposed(where), threads=threads
             )
         steps = self._steps(argument, array)
@@ -149,14 +149,18 @@ class Operation(ABC):
     def _call_transposed(
         self, array: np.ndarray, argument: Any, out: Any, where: Any, threads: int
     ) -> Any:
-        result = self(
+        result = self._for_transposed()(
             array.T,
             _transposed(argument),
             out=_transposed(out),
             where=_transposed(where),
             threads=threads,
         )
-        return result.T if out is None else out
+        return out if isinstance(out, np.ndarray) else result.T
+
+    def _for_transposed(self) -> Operation:
+        """Return what does to transposed entries what this does to the entries."""
+        return self
 
     def _checked_where(self, where: Any, entries: np.ndarray) -> np.ndarray | Helper | None:
         if where is None:
@@ -229,7 +233,7 @@ class Chain(Operation):
                 raise ValueError(
                     f"{helper.name} is of {helper.engine.name}, the chain of {self.engine.name}"
                 )
-            if not isinstance(argument, np.ndarray):
+            if not isinstance(argument, np.ndarray) or helper.argument is None:
                 helper._steps(argument, None)
         for helper, _ in self.steps[:-1]:
             if helper.kind == "test":
@@ -245,6 +249,12 @@ class Chain(Operation):
         if argument is not MISSING:
             raise TypeError("a chain takes entries alone; give arguments with its helpers")
         return tuple(helper._steps(given, entries)[0] for helper, given in self.steps)
+
+    def _for_transposed(self) -> Chain:
+        return Chain(
+            helper if given is MISSING else (helper, _transposed(given))
+            for helper, given in self.steps
+        )
 
 
 class Engine(ABC):

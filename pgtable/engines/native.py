@@ -66,7 +66,7 @@ class NativeEngine(CompiledEngine):
     def _bind(self, isa_name: str) -> None:
         """Let every helper run the loops of that instruction set from now on."""
         self.isa = isa_name
-        self._ops = _instances()[isa_name, self.switches].ops
+        self.ops = _instances()[isa_name, self.switches].ops
         self._kept_steps.clear()
         for helper, handle in zip(self.helpers.values(), self._handles(isa_name), strict=True):
             helper.handle = handle

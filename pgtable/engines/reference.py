@@ -445,6 +445,8 @@ class ReferenceEngine(Engine):
         otherwise: np.ndarray | None,
         threads: int,
     ) -> int:
+        # no dimension would make single NumPy numbers, which warn where they wrap
+        entries = np.atleast_1d(entries)
         mask = where.handle(entries) if isinstance(where, Helper) else where
         result = entries
         for step in steps:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..census import Census
+from ..census import Census, new_histogram
 from ..engines._native import ffi, lib
 from .segments import Segments
 
@@ -327,7 +327,7 @@ def run_census(segments: Segments, root: Root, limit: int | None) -> dict[tuple[
     """Count the entries of the tables in these segments; see ``Image.census``."""
     native = _Native(segments, root)
     rows, once, _ = native.plan(limit)
-    histograms = [ffi.gc(lib.pgtable_census_new(), lib.pgtable_census_free) for _ in range(10)]
+    histograms = [new_histogram() for _ in range(10)]
     if lib.pgtable_walk_census(native.walk, histograms, rows, once) < 0:
         raise MemoryError("no memory for the histograms of a census")
     found = {}

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which results are written past the caches: large ones, out of place, and no others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pgtable.engines._native import ffi
+
+import pgtable
+from pgtable.engines import compiled
+
+FROM = 5000
+
+
+class Spy:
+    """An engine whose streaming stores are noted, then done."""
+
+    def __init__(self, isa: str) -> None:
+        self.engine = pgtable.native(isa=isa)
+        self.streamed: list[int] = []
+        self.ends = 0
+        real = self.engine.ops
+
+        @ffi.callback("void(void *, const void *, size_t)")
+        def stream(out, block, n):
+            self.streamed.append(n)
+            real.stream(out, block, n)
+
+        @ffi.callback("void(void)")
+        def stream_end():
+            self.ends += 1
+            real.stream_end()
+
+        self.keep = (stream, stream_end)
+        self.engine.ops = ffi.new("struct pgtable_block_ops *", real[0])
+        self.engine.ops.stream = stream
+        self.engine.ops.stream_end = stream_end
+
+
+@pytest.fixture
+def spy(usable_isa, monkeypatch) -> Spy:
+    monkeypatch.setattr(compiled, "STREAM_FROM", FROM)
+    return Spy(usable_isa)
+
+
+def test_large_results_are_streamed_and_waited_for(spy, random_entries) -> None:
+    entries = random_entries[:FROM]
+    # threads= takes the call past the short way for small ones, to the driver
+    result = spy.engine.pte_mkold(entries, threads=1)
+    assert np.array_equal(result, pgtable.pte_mkold(entries))
+    assert sum(spy.streamed) == FROM
+    assert spy.ends == 1
+    spy.engine.chain("pte_mkold", "pte_mkclean")(entries, out=np.empty_like(entries))
+    assert sum(spy.streamed) == 2 * FROM
+    assert spy.ends == 2
+
+
+def test_every_thread_waits_for_its_own(spy, random_entries) -> None:
+    spy.engine.pte_mkold(random_entries[: 3 << 16], threads=3)
+    assert sum(spy.streamed) == 3 << 16
+    assert spy.ends == 3
+
+
+def test_no_other_results_are(spy, random_entries) -> None:
+    engine = spy.engine
+    large = random_entries[: 2 * FROM].copy()
+    engine.pte_mkold(random_entries[: FROM - 1], threads=1)
+    engine.pte_mkold(large, out=large, threads=1)
+    engine.chain("pte_mkold", "pte_mkclean")(large, out=large)
+    engine.pte_mkold(large, where=large > 5)
+    engine.pte_dirty(large, threads=1)
+    engine.pte_dirty.count(large, threads=1)
+    engine.chain("pte_mkold", "pte_dirty").count(large)
+    assert spy.streamed == []
