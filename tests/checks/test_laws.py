@@ -495,6 +495,18 @@ def test_exception_for_flags_does_not_hide_more(faulty):
     } <= (broken_laws(report))
 
 
+def test_exception_for_masks_is_for_the_bits_of_the_mask(faulty):
+    """A mask with NX must not take the protection key along."""
+
+    def fault(sound, v, mask):
+        return sound(v, mask) & ((2**64 - 1) ^ (mask & NX) >> 1)
+
+    engine = faulty("cow", faults={"pmd_set_flags": fault})
+    (found,) = findings(engine, "frame_key_nx_untouched")
+    assert found.helper == "pmd_set_flags"
+    assert [value.value for _, value in found.rows] == [1 << 62, NX, NX]
+
+
 def test_exception_for_shadow_stack_mappings_does_not_hide_more(faulty):
     """mkwrite of an ordinary mapping."""
 
