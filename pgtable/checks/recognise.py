@@ -39,17 +39,21 @@ class Recognition(Report):
             "differing": list(self.differing),
         }
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
+        """What was recognised, in one line however long."""
         name = self.switches.rules
         if self.matches:
-            return wrap(f"matches {name} ({self.switches}): {self.shared} helpers", hang="  ")
+            return f"matches {name} ({self.switches}): {self.shared} helpers"
         if not self.shared:
             return "no helper in common with any rules"
-        return wrap(
+        return (
             f"nearest to {name} ({self.switches}): {len(self.differing)} of {self.shared}"
-            f" helpers differ: {', '.join(self.differing)}",
-            hang="  ",
+            f" helpers differ: {', '.join(self.differing)}"
         )
+
+    def __str__(self) -> str:
+        return wrap(self.sentence, hang="  ")
 
 
 def recognise(engine: Engine) -> Recognition:

@@ -79,12 +79,13 @@ def test_engines_that_are_the_same():
 
 
 def test_engine_without_rules_is_recognised(faulty):
-    engine = faulty("base")
+    engine = faulty("saved_dirty", False)
     del engine.switches, engine.rules
     found = pgtable.compare(pgtable.native("cow"), engine)
+    assert max(map(len, str(found).splitlines())) <= 80
     assert found.recognised[0] is None
-    assert found.recognised[1].switches.rules == "base"
-    assert "matches base" in str(found)
+    assert found.recognised[1].switches.rules == "saved_dirty"
+    assert "matches saved_dirty" in str(found)
     assert found.to_json()
 
 
