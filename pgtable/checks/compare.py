@@ -106,7 +106,7 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
         for label, name, found in zip("AB", (self.a, self.b), self.recognised, strict=True):
             lines.append(wrap(f"{label}: {name}", hang="   "))
             if found:
-                lines.append(wrap(found.sentence, "   ", "     "))
+                lines.append(wrap(" ".join(str(found).split()), "   ", "     "))
         for what, names in (
             ("only in A", self.only_in_a),
             ("only in B", self.only_in_b),

@@ -39,21 +39,17 @@ class Recognition(Report):
             "differing": list(self.differing),
         }
 
-    @property
-    def sentence(self) -> str:
-        """What was recognised, in one line however long."""
+    def __str__(self) -> str:
         name = self.switches.rules
         if self.matches:
-            return f"matches {name} ({self.switches}): {self.shared} helpers"
+            return wrap(f"matches {name} ({self.switches}): {self.shared} helpers", hang="  ")
         if not self.shared:
             return "no helper in common with any rules"
-        return (
+        return wrap(
             f"nearest to {name} ({self.switches}): {len(self.differing)} of {self.shared}"
-            f" helpers differ: {', '.join(self.differing)}"
+            f" helpers differ: {', '.join(self.differing)}",
+            hang="  ",
         )
-
-    def __str__(self) -> str:
-        return wrap(self.sentence, hang="  ")
 
 
 def recognise(engine: Engine) -> Recognition:
