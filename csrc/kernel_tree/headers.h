@@ -3,6 +3,7 @@
 #ifndef PGTABLE_TREE_HEADERS_H
 #define PGTABLE_TREE_HEADERS_H
 
+#include "customised_bug.h"
 #include "customised_feature.h"
 
 #include <linux/pgtable.h>

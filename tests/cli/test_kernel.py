@@ -47,7 +47,7 @@ def test_list(run, mini_engine):
     words = out.replace(",", " ").split()
     for helper in mini_engine.helpers.values():
         assert helper.name + (f"({helper.argument})" if helper.argument else "") in words
-    assert "5 cannot be had:\n  flip_protnone: takes 3 values; a helper takes one or two\n" in out
+    assert "6 cannot be had:\n  flip_protnone: takes 3 values; a helper takes one or two\n" in out
     assert out.endswith("\n76 helpers\n")
 
 

@@ -65,6 +65,9 @@ _CPU_DATA_SIZE = 8192
 #: What compilers call without being asked.
 _LIBC = frozenset({"memcpy", "memset", "memmove", "memcmp", "_GLOBAL_OFFSET_TABLE_"})
 
+#: What BUG() calls, see customised_bug.h.
+_BUG = "pgtable_tree_bug"
+
 #: More rounds than ever seen: two, a third where code generation complains.
 _MOST_ROUNDS = 8
 
@@ -142,7 +145,11 @@ def build(recipe: Recipe, prepared: Prepared, directory: Path) -> None:
     ]
     _compile_units(recipe, flags, units, directory, unavailable)
     for name, symbol in _lacking(recipe, units, stubs, directory).items():
-        unavailable[name] = f"needs {symbol}, which is in no header"
+        unavailable[name] = (
+            "can end in BUG(), which would kill the process"
+            if symbol == _BUG
+            else f"needs {symbol}, which is in no header"
+        )
     kept = [
         name
         for name in prepared.discovery.candidates

@@ -51,6 +51,7 @@ def test_signatures_are_discovered(mini_engine, info):
 def test_what_cannot_be_had_has_a_reason(mini_engine):
     assert dict(mini_engine.unavailable) == {
         "flip_protnone": "takes 3 values; a helper takes one or two",
+        "pgd_write": "can end in BUG(), which would kill the process",
         "pgprot_encrypted": "needs cc_mkenc, which is in no header",
         "pgprot_writecombine": "needs pgprot_writecombine, which is in no header",
         "pte_clear": "does not compile: invalid type argument of unary '*' (have 'pte_t')",

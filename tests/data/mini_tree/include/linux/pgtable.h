@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #ifndef _LINUX_PGTABLE_H
 #define _LINUX_PGTABLE_H
+#include <linux/bug.h>
 #include <asm/pgtable.h>
 
 struct mm_struct;
@@ -22,6 +23,12 @@ static inline pmd_t *pud_pgtable(pud_t pud)
 u64 cc_mkenc(u64 val);
 #define pgprot_encrypted(prot)	__pgprot(cc_mkenc(pgprot_val(prot)))
 pgprot_t pgprot_writecombine(pgprot_t prot);
+
+static inline bool pgd_write(pgd_t pgd)
+{
+	BUG();
+	return false;
+}
 #define pte_clear(ptep)		(*(ptep) = __pte(0))
 
 #endif
