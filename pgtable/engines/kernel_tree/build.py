@@ -144,16 +144,24 @@ def build(recipe: Recipe, prepared: Prepared, directory: Path) -> None:
         *(f"-DTREE_HAS_{have}" for have in sorted(prepared.discovery.has)),
     ]
     _compile_units(recipe, flags, units, directory, unavailable)
-    for name, symbol in _lacking(recipe, units, stubs, directory).items():
+    without = _lacking(recipe, units, stubs, directory)
+    for name, symbol in without.items():
         unavailable[name] = (
             "can end in BUG(), which would kill the process"
             if symbol == _BUG
             else f"needs {symbol}, which is in no header"
         )
+    losing = [unit for unit in units if without.keys() & unit.candidates.keys()]
+    for unit in losing:
+        for name in without.keys() & unit.candidates.keys():
+            del unit.candidates[name]
+    if not recipe.constant:
+        # what unpatched code does aside is in one section, which keeps all that it is part of
+        _compile_units(recipe, flags, losing, directory, unavailable)
     kept = [
         name
         for name in prepared.discovery.candidates
-        if name not in unavailable and any(name in unit.candidates for unit in units)
+        if any(name in unit.candidates for unit in units)
     ]
     if not kept:
         raise KernelTreeError(f"{recipe.tree.sources}: no helper of it could be compiled")
