@@ -8,6 +8,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 NATIVE_BUILD = Path(__file__).parent / "pgtable" / "engines" / "native_build.py"
 sys.path.insert(0, str(NATIVE_BUILD.parent))
@@ -57,6 +58,20 @@ class build_helpers(build_ext):
                 ext.extra_objects += objects
 
 
+class build_package(build_py):
+    """Ships, beside the modules, the C that is compiled around a kernel tree's headers."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return  # csrc/ is where it is looked for
+        shim = [Path("csrc/bulk.h"), Path("csrc/bulk_loops.h")]
+        for source in [*shim, *Path("csrc/kernel_tree").rglob("*.[ch]")]:
+            target = Path(self.build_lib, "pgtable", source)
+            self.mkpath(str(target.parent))
+            self.copy_file(str(source), str(target))
+
+
 setup(
     cffi_modules=["pgtable/engines/native_build.py:ffibuilder"],
     ext_modules=[
@@ -67,6 +82,6 @@ setup(
             py_limited_api=True,
         )
     ],
-    cmdclass={"build_ext": build_helpers},
+    cmdclass={"build_ext": build_helpers, "build_py": build_package},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -3,7 +3,8 @@
 
 ``pgtable.pte_wrprotect`` and its siblings are the helpers of the default
 engine: our C, rules ``cow``, shadow stacks on.  :func:`native` and
-:func:`reference` give the engines of the other rules.
+:func:`reference` give the engines of the other rules, :func:`kernel_tree` that of
+the real helpers of a Linux tree.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .checks.law_check import check_laws
 from .checks.laws import LAWS
 from .checks.recognise import recognise
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
+from .engines.kernel_tree import KernelTreeError, kernel_tree
 from .engines.native import isa, isas, native
 from .engines.reference import reference
 from .images import open_image
@@ -32,6 +34,7 @@ __all__ = [
     "Counter",
     "Engine",
     "Helper",
+    "KernelTreeError",
     "UnknownHelperError",
     "audit",
     "census",
@@ -43,6 +46,7 @@ __all__ = [
     "diff",
     "isa",
     "isas",
+    "kernel_tree",
     "laws",
     "native",
     "recognise",

@@ -10,9 +10,17 @@ from typing import Any, overload
 
 from ..engines.interface import Engine, Helper
 from .classes import InputClass, classify
-from .differential import Difference, Progress, comparable, differ, example, inputs_for
+from .differential import (
+    Difference,
+    Progress,
+    common_rules,
+    comparable,
+    differ,
+    example,
+    inputs_for,
+)
 from .recognise import Recognition, recognise
-from .report import Report, rules_of, wrap
+from .report import Report, wrap
 from .search import search
 from .subject import LEVELS, name_of, stem_of
 
@@ -98,7 +106,7 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
         for label, name, found in zip("AB", (self.a, self.b), self.recognised, strict=True):
             lines.append(wrap(f"{label}: {name}", hang="   "))
             if found:
-                lines += ["   " + line for line in str(found).splitlines()]
+                lines.append(wrap(" ".join(str(found).split()), "   ", "     "))
         for what, names in (
             ("only in A", self.only_in_a),
             ("only in B", self.only_in_b),
@@ -199,7 +207,6 @@ def _difference(name: str, one: Helper, other: Helper) -> ClassifiedDifference |
         return None
     shown = example(one, other, found.smallest)
     difference = Difference(name, one.level, found.tried, found.failures, shown)
-    # name bits as the side does that knows more of them
-    rules = next((r for r in map(rules_of, (one.engine, other.engine)) if r != "base"), "base")
+    rules = common_rules(one, other)
     inputs = classify(where, given, level=one.level, rules=rules, argument=one.argument)
     return ClassifiedDifference(difference, inputs)

@@ -210,7 +210,7 @@ def differ(helper: Helper, other: Helper) -> Callable[[Any, Any], np.ndarray]:
 def example(helper: Helper, other: Helper, found: Input) -> Example:
     """Return an input with what two helpers make of it."""
     info = helper.info
-    rules = rules_of(helper.engine)
+    rules = common_rules(helper, other)
     one, two = _result(helper, found), _result(other, found)
     argument = None if found.argument is None else Value(found.argument, "val", rules)
     if argument is not None and info.argument in ("newprot", "prot", "other"):
@@ -219,9 +219,15 @@ def example(helper: Helper, other: Helper, found: Input) -> Example:
         entry=Value(found.entry, info.takes, rules),
         argument=argument,
         argument_name=info.argument,
-        results=(Value(one, info.gives, rules), Value(two, info.gives, rules_of(other.engine))),
+        results=(Value(one, info.gives, rules), Value(two, info.gives, rules)),
         level=helper.level,
     )
+
+
+def common_rules(helper: Helper, other: Helper) -> str:
+    """Return whose names both results are shown with: those of the side that knows Cow."""
+    rules = [rules_of(each.engine) for each in (helper, other)]
+    return next((each for each in rules if each != "base"), "base")
 
 
 def _result(helper: Helper, found: Input) -> int | bool:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from .. import bits
 from ..engines.switches import Switches
 from .laws import Case, Law, Outcome
@@ -92,6 +94,14 @@ def _argument_has(mask: int) -> Callable[[Outcome], Any]:
     return lambda outcome: ~lacks(outcome.arguments, mask)
 
 
+def _changes_only_what_the_mask_says(outcome: Outcome) -> Any:
+    return lacks((outcome.one ^ outcome.entries) & ~outcome.arguments, _KEPT_BITS)
+
+
+def _anywhere(outcome: Outcome) -> Any:
+    return np.full(outcome.entries.shape, True)
+
+
 def _becomes_read_only(outcome: Outcome) -> Any:
     """Tell where a writable, dirty entry gets a protection without Write."""
     return has(outcome.entries, bits.RW | bits.DIRTY) & lacks(outcome.arguments, bits.RW)
@@ -153,12 +163,12 @@ KNOWN = (
     Known(LOST, ("clear_flags",), _always, _argument_has(_DIRTY_BITS), _IN_DIRTY_BITS, _RAW),
     Known(GAINED, ("set_flags",), _always, _argument_has(_DIRTY_BITS), _IN_DIRTY_BITS, _RAW),
     Known(
-        KEEPS, ("set_flags", "clear_flags"), _always, _argument_has(_KEPT_BITS),
-        "mask has such bits", _RAW,
+        KEEPS, ("set_flags", "clear_flags"), _always, _changes_only_what_the_mask_says,
+        "such bits, as far as mask has them", _RAW,
     ),
     # Dirty stays where it is
     Known(
-        ONE, ("wrprotect", "*p_set_wrprotect", "clear_savedwrite"), _no_shadow_stacks,
+        ONE, ("wrprotect", "clear_savedwrite"), _no_shadow_stacks,
         lambda outcome: has(outcome.entries, bits.RW | bits.DIRTY), "Write=1,Dirty=1", _OLD,
     ),
     Known(
@@ -207,7 +217,7 @@ KNOWN = (
     ),
     # levels that differ
     Known(
-        LEVEL, ("present",), _always,
+        LEVEL, ("present", "is_swap_*"), _always,
         lambda outcome: lacks(outcome.entries, bits.PRESENT | bits.PROTNONE) & _large(outcome),
         "PRESENT=0,PROTNONE=0,PSE=1",
         "pmd_present() counts PSE: a huge page that is being split is still there",
@@ -231,7 +241,7 @@ KNOWN = (
     *_frames(("pfn_*", "mkinvalid"), "frame bits below those of the larger page"),
     *_frames(("modify",), "PRESENT=0 before or after", _crosses_presence),
     Known(
-        LEVEL, ("leaf_size",), _always, lambda outcome: True, "all",
+        LEVEL, ("leaf_size",), _always, _anywhere, "all",
         "a pud maps more than a pmd, and a pmd more than a pte",
     ),
     Known(

@@ -13,7 +13,7 @@ from ..engines.interface import Engine
 from ..engines.switches import Switches
 from . import inputs
 from .known import KNOWN, Known
-from .laws import LAWS, Case, Law, Outcome
+from .laws import LAWS, Case, Law, Outcome, law
 from .recognise import Recognition, recognise
 from .report import Report, Value, aligned, wrap
 from .search import Fails, Input, Search, blocks, fails_anywhere, search
@@ -148,8 +148,8 @@ def _summary(exceptions: Iterable[Finding]) -> Iterator[str]:
     for finding in exceptions:
         helper = f"{finding.with_}/{finding.helper}" if finding.with_ else finding.helper
         groups.setdefault((finding.law, finding.inputs, finding.reason), []).append(helper)
-    for (law, limited_to, reason), helpers in groups.items():
-        yield wrap(f"{law}: {', '.join(helpers)}: {limited_to}", "  ", "    ")
+    for (name, limited_to, reason), helpers in groups.items():
+        yield wrap(f"{name}: {', '.join(helpers)}: {limited_to}", "  ", "    ")
         yield wrap(f"({reason})", "    ", "     ")
 
 
@@ -157,15 +157,19 @@ def check_laws(
     engine: Engine,
     *,
     rules: Switches | None = None,
+    laws: Iterable[str] | None = None,
     progress: Progress | None = None,
 ) -> LawReport:
     """Try every law on every helper that it is about, over all bits that matter.
 
     rules: whose known exceptions are excused; None: the engine's own, and for
         one that has none (a kernel tree's) those that it follows most closely.
+    laws: names of the laws to try; None: all.
+    progress: called as ``progress(done, total)`` after each law.
 
     Returns a sequence of findings, empty for an engine without fault; known
-    exceptions of the rules are in ``.exceptions``.
+    exceptions of the rules are in ``.exceptions``.  Raises ValueError for a law
+    that does not exist.
     """
     recognised = None
     if rules is None:
@@ -175,11 +179,12 @@ def check_laws(
         rules = recognised.switches
     subject = Subject(engine, rules)
     trial = _Trial(subject)
-    for done, law in enumerate(LAWS):
-        for case in law.cases(subject):
-            trial.try_case(law, case)
+    chosen = LAWS if laws is None else [law(name) for name in laws]
+    for done, each in enumerate(chosen):
+        for case in each.cases(subject):
+            trial.try_case(each, case)
         if progress is not None:
-            progress(done + 1, len(LAWS))
+            progress(done + 1, len(chosen))
     return LawReport(
         engine=engine.name,
         rules=rules,
@@ -214,7 +219,7 @@ class _Trial:
             self.compiled_out.append(case.helper.name)
             return
         tried = _count_applicable(case, given)
-        stem = self.subject.stems[case.helper.name]
+        stem = self.subject.meanings[case.helper.name]
         known = [each for each in KNOWN if each.covers(law, stem, case, self.subject.switches)]
         for each in known:
             excused = search(_breaks(case, only=(each,)), given)

@@ -21,6 +21,17 @@ def stem_of(helper: Helper) -> str:
     return helper.name.replace(helper.level, "*", 1).removeprefix("*_")
 
 
+def meaning_of(stem: str) -> str:
+    """Return the stem that says what a helper does.
+
+    hugetlb has names of its own for the same (``huge_pte_mkdirty``), and one
+    helper may be had as what it does in memory (``ptep_set_wrprotect``).
+    """
+    if stem == "*p_set_wrprotect":
+        return "wrprotect"
+    return stem.removeprefix("huge_*_")
+
+
 def name_of(stem: str, level: str) -> str:
     """Return the name of a stem's helper at a level."""
     return stem.replace("*", level, 1) if "*" in stem else f"{level}_{stem}"
@@ -33,15 +44,16 @@ class Subject:
         self.engine = engine
         self.switches = switches
         self.stems = {name: stem_of(helper) for name, helper in engine.helpers.items()}
+        self.meanings = {name: meaning_of(stem) for name, stem in self.stems.items()}
 
     def get(self, stem: str, level: str) -> Helper | None:
         """Return a helper, or None: engines need not have all."""
         return self.engine.helpers.get(name_of(stem, level))
 
     def maps(self) -> Iterator[tuple[str, Helper]]:
-        """Give (stem, helper) of every helper that makes an entry out of one."""
+        """Give (what it does, helper) of every helper that makes an entry out of one."""
         for name, helper in self.engine.helpers.items():
-            stem = self.stems[name]
+            stem = self.meanings[name]
             about_entries = helper.info.takes == helper.info.gives in LEVELS
             if about_entries or stem in ("pfn_*", "protval_4k_2_large", "protval_large_2_4k"):
                 yield stem, helper

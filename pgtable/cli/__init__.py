@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 #: Commands, in the order that help shows them; each is a module beside this one.
-COMMANDS = ("decode", "apply", "census", "check", "walk", "audit", "diff")
+COMMANDS = ("decode", "apply", "census", "check", "kernel", "walk", "audit", "diff")
 
 #: What bad input raises; anything else is a bug and shows its traceback.
 USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, MemoryError)

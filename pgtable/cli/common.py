@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -36,16 +38,49 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--engine",
-        choices=("native", "reference"),
+        metavar="{native,reference,TREE}",
         default="native",
-        help="who computes (default: native)",
+        help="who computes (default: native); a TREE is a directory of kernel headers,"
+        " with switches as 'pgtable kernel --help' tells",
     )
 
 
 def engine_of(args: argparse.Namespace) -> Engine:
     """Return the engine that the options name."""
+    if args.engine not in ("native", "reference"):
+        if args.config is not None:
+            raise ValueError(
+                f"--config is not for a kernel tree; write {args.engine},CONFIG_NAME=n"
+            )
+        return tree_of(args.engine, shstk=args.shstk)
     make = native if args.engine == "native" else reference
     return make(args.rules, args.shstk, args.config)
+
+
+#: What may follow a tree's path, as ``tree_of`` takes it.
+_SWITCH = re.compile(r"(.*),(shstk|CONFIG_\w+)=([yn])")
+
+
+def tree_of(text: str, shstk: bool | None = None, **options: Any) -> Engine:
+    """Return the engine of ``PATH[,shstk=y|n][,CONFIG_NAME=y|n]...``.
+
+    options: those of :func:`pgtable.kernel_tree`.  Raises what that raises.
+    """
+    from ..engines.kernel_tree import kernel_tree  # noqa: PLC0415 - few commands get here
+
+    path, config = text, {}
+    while switch := _SWITCH.fullmatch(path):
+        path, name, value = switch.groups()
+        if name == "shstk":
+            shstk = value == "y"
+        else:
+            config[name] = value == "y"
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        engine = kernel_tree(path, shstk=shstk, config=config, **options)
+    for warning in warned:
+        print(f"pgtable: warning: {warning.message}", file=sys.stderr)
+    return engine
 
 
 def parse_number(text: str, what: str) -> int:

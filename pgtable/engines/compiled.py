@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from .interface import MISSING, Chain, Engine, Helper, Operation, Step, StepLike
 def _stream_from() -> int:
     """Return how many entries make a result that the last cache cannot hold beside its input."""
     try:
-        last_cache = os.sysconf("SC_LEVEL3_CACHE_SIZE")
-    except (AttributeError, ValueError, OSError):
+        size = Path("/sys/devices/system/cpu/cpu0/cache/index3/size").read_text()
+        last_cache = int(size.strip().removesuffix("K")) << 10
+    except (OSError, ValueError):
         last_cache = 0
     return min(max(last_cache // 16, 1 << 19), 1 << 22)
 

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import importlib.util
-import platform
 import re
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from cffi import FFI
 
@@ -15,37 +15,19 @@ ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 
 
-def _combinations() -> tuple:
+def _sibling(name: str) -> ModuleType:
     # by path: importing the package would need the module that is to be built
-    path = Path(__file__).with_name("switches.py")
-    spec = importlib.util.spec_from_file_location("pgtable_switches", path)
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"pgtable_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.COMBINATIONS
+    return module
 
 
-class Isa(NamedTuple):
-    """One instruction set that every loop is compiled for."""
-
-    name: str
-    flags: tuple[str, ...]
-
-
-ISAS = [
-    # stays scalar so that it can be compared with
-    Isa("scalar", ("-DPGTABLE_SCALAR", "-fno-tree-vectorize", "-fno-tree-slp-vectorize")),
-    Isa("baseline", ()),
-]
-if platform.machine().lower() in ("x86_64", "amd64"):
-    ISAS += [
-        Isa("avx2", ("-mavx2",)),
-        Isa(
-            "avx512",
-            ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"),
-        ),
-    ]
+COMBINATIONS = _sibling("switches").COMBINATIONS
+ISAS = _sibling("isas").ISAS
 
 #: A loop that crosses a cache line of code runs up to twice as long in the first-level
 #: cache.  Debug information of all loops would be larger than the loops.
@@ -84,7 +66,7 @@ def units() -> list[Unit]:
     for isa in ISAS:
         flags = (*LOOP_FLAGS, *isa.flags, f"-DPGTABLE_BLOCK_OPS={_ops_symbol(isa)}")
         found.append(Unit("block_ops.c", isa.name, flags))
-        for combination in _combinations():
+        for combination in COMBINATIONS:
             symbol = _instance_symbol(isa, combination)
             own = [
                 f"-DPGTABLE_INSTANCE={symbol}",
@@ -98,19 +80,17 @@ def units() -> list[Unit]:
     return found
 
 
-def _ops_symbol(isa: Isa) -> str:
+def _ops_symbol(isa: Any) -> str:
     return f"pgtable_ops_{isa.name}"
 
 
-def _instance_symbol(isa: Isa, combination: tuple) -> str:
+def _instance_symbol(isa: Any, combination: tuple) -> str:
     rules, shstk, config = combination
     return f"pgtable_{isa.name}_{rules}_shstk{int(shstk)}_config{int(config)}"
 
 
 def _instances_table() -> str:
-    symbols = [
-        _instance_symbol(isa, combination) for isa in ISAS for combination in _combinations()
-    ]
+    symbols = [_instance_symbol(isa, combination) for isa in ISAS for combination in COMBINATIONS]
     externs = "".join(f"extern const struct pgtable_instance {symbol};\n" for symbol in symbols)
     entries = "".join(f"\t&{symbol},\n" for symbol in symbols)
     table = "const struct pgtable_instance *const pgtable_instances[]"

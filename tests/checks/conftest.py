@@ -12,10 +12,11 @@ class FaultyEngine(ReferenceEngine):
     """A sound engine with some helpers replaced, left out or added.
 
     A replacement is called with the sound helper and what the helper was called
-    with: ``fault(sound, entries, [argument])``.
+    with: ``fault(sound, entries, [argument])``.  ``argument`` names the second
+    argument of the maps that are added.
     """
 
-    def __init__(self, sound, faults=None, missing=(), added=None, tests=None):
+    def __init__(self, sound, faults=None, missing=(), added=None, tests=None, argument=None):
         self.rules, self.shstk, self.config = sound.switches
         self.switches = sound.switches
         self.name = "faulty"
@@ -27,8 +28,8 @@ class FaultyEngine(ReferenceEngine):
                 helpers.append(Helper(self, helper.info, self._function(helper, fault)))
         assert not faults, f"no such helpers: {faults}"
         for name, function in (added or {}).items():
-            level = name[:3]
-            helpers.append(Helper(self, HelperInfo(name, level, level, level, None), function))
+            level = next(level for level in ("pte", "pmd", "pud") if level in name)
+            helpers.append(Helper(self, HelperInfo(name, level, level, level, argument), function))
         for name, function in (tests or {}).items():
             level = name[:3]
             helpers.append(Helper(self, HelperInfo(name, level, level, "test", None), function))

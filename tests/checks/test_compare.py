@@ -58,6 +58,18 @@ def test_text_and_json_of_a_comparison():
     assert value["clean"] is False
 
 
+def test_states_are_shown_alike_on_both_sides():
+    """base has no Cow, but what it makes of bit 58 must be seen beside the other."""
+    found = pgtable.compare(pgtable.native("base"), pgtable.native("saved_dirty"))
+    example = next(each for each in found if each.helper == "pte_wrprotect").difference.example
+    assert str(example.entry).endswith("(Write=0,Dirty=1,Cow=0)")
+    assert [str(each)[-23:] for each in example.results] == [
+        *("(Write=0,Dirty=1,Cow=0)", "(Write=0,Dirty=0,Cow=1)"),
+    ]
+    text = classes(found)
+    assert text["pte_dirty"] == "Dirty=0,Cow=1"
+
+
 def test_engines_that_are_the_same():
     found = pgtable.compare(pgtable.native("base"), pgtable.reference("base"))
     assert found.clean
@@ -67,12 +79,13 @@ def test_engines_that_are_the_same():
 
 
 def test_engine_without_rules_is_recognised(faulty):
-    engine = faulty("base")
+    engine = faulty("saved_dirty", False)
     del engine.switches, engine.rules
     found = pgtable.compare(pgtable.native("cow"), engine)
+    assert max(map(len, str(found).splitlines())) <= 80
     assert found.recognised[0] is None
-    assert found.recognised[1].switches.rules == "base"
-    assert "matches base" in str(found)
+    assert found.recognised[1].switches.rules == "saved_dirty"
+    assert "matches saved_dirty" in str(found)
     assert found.to_json()
 
 

@@ -112,6 +112,19 @@ def test_mkwrite_out_of_its_halves(faulty):
     assert results(engine)["pte_basic_tests"].status == "failed"
 
 
+def test_tests_that_give_a_number(faulty):
+    """hugetlb's tests give what is left of the entry."""
+    sound = pgtable.native()
+    helpers = {f"huge_pte_{stem}": sound.helper(f"pte_{stem}")
+               for stem in ("mkdirty", "wrprotect", "mkwrite")}  # fmt: skip
+    numbers = {
+        "huge_pte_dirty": lambda v: v & (1 << 6 | 1 << 58),
+        "huge_pte_write": lambda v: v & 2,
+    }
+    engine = faulty(added={**helpers, **numbers})
+    assert results(engine)["hugetlb_basic_tests"].status == "passed"
+
+
 def test_part_of_a_test(faulty):
     found = results(faulty(missing=("pmd_mkinvalid",)))["pmd_thp_tests"]
     assert (found.status, found.assertions) == ("partly run", 1)

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The driver: any chain of helpers, with or without where, in one pass over
+ * memory.  Work that needs a second look at an entry goes block by block, and a
+ * block stays in the first-level cache until it is done.
+ */
+#include "bulk.h"
+
+#include "parallel.h"
+
+/* 8 KiB of entries: input, output and scratch together fit 32 KiB. */
+#ifndef BLOCK
+#define BLOCK ((size_t)256)
+#endif
+
+uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64_t arg)
+{
+	if (helper->count)
+		return helper->count(&entry, NULL, arg, 1);
+	helper->map(&entry, NULL, arg, &entry, 1);
+	return entry;
+}
+
+int pgtable_in_place(const struct pgtable_helper *helper, void *entries, size_t nbytes)
+{
+	return helper->map(entries, NULL, 0, entries, nbytes / sizeof(uint64_t));
+}
+
+/* pgtable_run()'s arguments. */
+struct call {
+	const struct pgtable_block_ops *ops;
+	const struct pgtable_step *steps;
+	size_t nsteps;
+	const struct pgtable_step *where_test;
+	const uint8_t *where;
+	const void *in;
+	void *out;
+	const void *otherwise;
+	size_t n;
+	size_t stream_from;
+};
+
+static const void *entries_at(const void *base, size_t i)
+{
+	return base ? (const char *)base + i * sizeof(uint64_t) : NULL;
+}
+
+/*
+ * While a block is worked on in the first-level cache, memory would idle: the
+ * next block is asked for before.
+ */
+static void prefetch_block(const struct call *call, size_t at, size_t n)
+{
+	const char *in = entries_at(call->in, at);
+
+	for (size_t i = 0; i < n * sizeof(uint64_t); i += 64)
+		__builtin_prefetch(in + i);
+}
+
+static size_t number_of_maps(const struct call *call)
+{
+	return call->nsteps - (call->steps[call->nsteps - 1].helper->map == NULL);
+}
+
+/* All maps of the chain, from in to out; out may be in. */
+static void run_maps(const struct call *call, size_t maps, const void *in,
+		     void *out, size_t at, size_t n)
+{
+	for (size_t s = 0; s < maps; s++) {
+		const struct pgtable_step *step = &call->steps[s];
+
+		step->helper->map(s ? out : in, entries_at(step->arguments, at),
+				  step->argument, out, n);
+	}
+}
+
+static const uint8_t *where_of_block(const struct call *call, const void *in,
+				     size_t at, size_t n, uint8_t *scratch)
+{
+	const struct pgtable_step *test = call->where_test;
+
+	if (!test)
+		return call->where ? call->where + at : NULL;
+	test->helper->test(in, entries_at(test->arguments, at), test->argument, scratch, n);
+	return scratch;
+}
+
+static void map_block(const struct call *call, int stream, size_t at, size_t n)
+{
+	_Alignas(64) uint64_t scratch[BLOCK];
+	uint8_t where_scratch[BLOCK];
+	const void *in = entries_at(call->in, at);
+	char *out = (char *)call->out + at * sizeof(uint64_t);
+	const uint8_t *where = where_of_block(call, in, at, n, where_scratch);
+	const void *otherwise = call->otherwise ? entries_at(call->otherwise, at) : out;
+
+	run_maps(call, call->nsteps, in, where || stream ? (void *)scratch : out, at, n);
+	if (where)
+		call->ops->select(out, scratch, otherwise, where, n);
+	else if (stream)
+		call->ops->stream(out, scratch, n);
+}
+
+static uint64_t test_block(const struct call *call, size_t at, size_t n)
+{
+	const struct pgtable_step *test = &call->steps[call->nsteps - 1];
+	_Alignas(64) uint64_t scratch[BLOCK];
+	uint8_t where_scratch[BLOCK], result[BLOCK];
+	const void *in = entries_at(call->in, at);
+	const void *arguments = entries_at(test->arguments, at);
+	const uint8_t *where = where_of_block(call, in, at, n, where_scratch);
+	uint8_t *out = call->out ? (uint8_t *)call->out + at : NULL;
+
+	if (number_of_maps(call)) {
+		run_maps(call, number_of_maps(call), in, scratch, at, n);
+		in = scratch;
+	}
+	if (!where && !out)
+		return test->helper->count(in, arguments, test->argument, n);
+	test->helper->test(in, arguments, test->argument, where ? result : out, n);
+	if (!out)
+		return call->ops->count_both(result, where, n);
+	if (where)
+		call->ops->select_bytes(out, result, out, where, n);
+	return 0;
+}
+
+/* One helper, every entry, nothing between load and store: no need of blocks. */
+static int is_one_loop(const struct call *call, int stream)
+{
+	return call->nsteps == 1 && !call->where && !call->where_test && !stream;
+}
+
+static uint64_t run_one_loop(const struct call *call, size_t at, size_t n)
+{
+	const struct pgtable_step *step = call->steps;
+	const void *in = entries_at(call->in, at);
+	const void *arguments = entries_at(step->arguments, at);
+
+	if (step->helper->map) {
+		step->helper->map(in, arguments, step->argument,
+				  (char *)call->out + at * sizeof(uint64_t), n);
+		return 0;
+	}
+	if (!call->out)
+		return step->helper->count(in, arguments, step->argument, n);
+	step->helper->test(in, arguments, step->argument, (uint8_t *)call->out + at, n);
+	return 0;
+}
+
+struct run {
+	const struct call *call;
+	uint64_t total[PGTABLE_MAX_THREADS];
+};
+
+static void run_part(void *context, unsigned index, size_t first, size_t n)
+{
+	struct run *run = context;
+	const struct call *call = run->call;
+	int is_map = number_of_maps(call) == call->nsteps;
+	int stream = is_map && call->out != call->in && call->n >= call->stream_from;
+	uint64_t total = 0;
+
+	if (is_one_loop(call, stream)) {
+		run->total[index] = run_one_loop(call, first, n);
+		return;
+	}
+	for (size_t done = 0; done < n; done += BLOCK) {
+		size_t left = n - done;
+		size_t len = left < BLOCK ? left : BLOCK;
+		size_t next = left - len < BLOCK ? left - len : BLOCK;
+
+		prefetch_block(call, first + done + len, next);
+		if (is_map)
+			map_block(call, stream, first + done, len);
+		else
+			total += test_block(call, first + done, len);
+	}
+	if (stream)
+		call->ops->stream_end();
+	run->total[index] = total;
+}
+
+uint64_t pgtable_run(const struct pgtable_block_ops *ops,
+		     const struct pgtable_step *steps, size_t nsteps,
+		     const struct pgtable_step *where_test, const uint8_t *where,
+		     const void *in, void *out, const void *otherwise, size_t n,
+		     size_t stream_from, unsigned threads)
+{
+	struct call call = {
+		ops, steps, nsteps, where_test, where, in, out, otherwise, n, stream_from
+	};
+	struct run run;
+	unsigned parts = pgtable_parts(n, threads);
+	uint64_t total = 0;
+
+	run.call = &call;
+	pgtable_parallel(run_part, &run, n, parts);
+	for (unsigned i = 0; i < parts; i++)
+		total += run.total[i];
+	return total;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The one way into compiled helpers: tables of loops, and a driver that runs
+ * any chain of them over memory in one pass.  A loop built elsewhere (out of a
+ * kernel tree) is driven by the same code as ours.
+ *
+ * Buffers hold entries as native 64-bit words at any alignment.  Callers have
+ * checked lengths; input and output are disjoint or start at the same byte.
+ */
+#ifndef PGTABLE_BULK_H
+#define PGTABLE_BULK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a loop was really compiled for; every loop returns its own. */
+enum pgtable_isa_id {
+	PGTABLE_ISA_SCALAR,
+	PGTABLE_ISA_BASELINE,	/* what every processor of the architecture has */
+	PGTABLE_ISA_AVX2,
+	PGTABLE_ISA_AVX512,
+};
+
+/*
+ * The second argument of a helper is one per entry (args) or, with args NULL,
+ * the same for all (arg).  Helpers without one ignore both.
+ */
+typedef int pgtable_map_loop(const void *in, const void *args, uint64_t arg,
+			     void *out, size_t n);
+typedef int pgtable_test_loop(const void *in, const void *args, uint64_t arg,
+			      uint8_t *out, size_t n);
+typedef uint64_t pgtable_count_loop(const void *in, const void *args, uint64_t arg,
+				    size_t n);
+
+/* A map has map, a test has test and count; the others are NULL. */
+struct pgtable_helper {
+	const char *name;
+	const char *level;
+	const char *takes;	/* "pte", "pmd", "pud": an entry; "val": a number */
+	const char *gives;	/* the same, or "test": a bool */
+	const char *argument;	/* name of the second argument, or NULL */
+	pgtable_map_loop *map;
+	pgtable_test_loop *test;
+	pgtable_count_loop *count;
+};
+
+/* What the driver does to blocks between loops, per instruction set. */
+struct pgtable_block_ops {
+	int isa;
+	/* to memory that is not read again soon: past the caches */
+	void (*stream)(void *out, const void *in, size_t n);
+	void (*stream_end)(void);
+	/* out[i] = where[i] ? yes[i] : no[i], of words and of bytes */
+	void (*select)(void *out, const void *yes, const void *no,
+		       const uint8_t *where, size_t n);
+	void (*select_bytes)(uint8_t *out, const uint8_t *yes, const uint8_t *no,
+			     const uint8_t *where, size_t n);
+	uint64_t (*count_both)(const uint8_t *a, const uint8_t *b, size_t n);
+	/* the kinds of entries that a census counts, see census_key.h */
+	void (*census_keys)(const void *in, uint32_t *keys, size_t n);
+};
+
+/* All helpers of one rule set and its switches, for one instruction set. */
+struct pgtable_instance {
+	const char *isa;
+	const char *rules;
+	int shstk;
+	int config;
+	size_t nhelpers;
+	const struct pgtable_helper *helpers;
+	const struct pgtable_block_ops *ops;
+};
+
+struct pgtable_step {
+	const struct pgtable_helper *helper;
+	const void *arguments;
+	uint64_t argument;
+};
+
+/* One entry, for scalar calls. */
+uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64_t arg);
+
+/* One map in place over nbytes: the shortest way in, for single tables. */
+int pgtable_in_place(const struct pgtable_helper *helper, void *entries, size_t nbytes);
+
+/*
+ * Everything else: one pass over n entries.  Returns the count when out is NULL,
+ * else 0.
+ *   steps        maps; the last may be a test
+ *   where_test   asked of the input, or NULL
+ *   where        0 or 1 per entry, or NULL
+ *   out          words, or 0/1 bytes for a test; NULL: count
+ *   otherwise    what out gets where not; NULL: it keeps its own
+ *   stream_from  stream results of at least so many entries
+ */
+uint64_t pgtable_run(const struct pgtable_block_ops *ops,
+		     const struct pgtable_step *steps, size_t nsteps,
+		     const struct pgtable_step *where_test, const uint8_t *where,
+		     const void *in, void *out, const void *otherwise, size_t n,
+		     size_t stream_from, unsigned threads);
+
+/* Does processor and operating system allow instances of that name? */
+int pgtable_isa_usable(const char *isa);
+
+/* Every instance that was compiled in; ends with NULL. */
+extern const struct pgtable_instance *const pgtable_instances[];
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A loop is nothing but the helper's own text over an array; the compiler makes
+ * it vector code for whatever instruction set this file is being built for.
+ */
+#ifndef PGTABLE_BULK_LOOPS_H
+#define PGTABLE_BULK_LOOPS_H
+
+#include "bulk.h"
+
+#if defined(PGTABLE_SCALAR)
+#define PGTABLE_THIS_ISA PGTABLE_ISA_SCALAR
+#elif defined(__AVX512F__)
+#define PGTABLE_THIS_ISA PGTABLE_ISA_AVX512
+#elif defined(__AVX2__)
+#define PGTABLE_THIS_ISA PGTABLE_ISA_AVX2
+#else
+#define PGTABLE_THIS_ISA PGTABLE_ISA_BASELINE
+#endif
+
+/* A word of a buffer: any alignment, whatever type the caller's memory has. */
+typedef uint64_t pgtable_word __attribute__((aligned(1), may_alias));
+
+/*
+ * Input and output are disjoint or the same, so no iteration waits for another.
+ * Four vectors a round: with one, counting takes as long as computing.
+ */
+#if defined(PGTABLE_SCALAR)
+#define PGTABLE_INDEPENDENT
+#elif defined(__clang__)
+#define PGTABLE_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define PGTABLE_INDEPENDENT _Pragma("GCC ivdep") _Pragma("GCC unroll 4")
+#endif
+
+#define PGTABLE_EACH(n, statement)					\
+	PGTABLE_INDEPENDENT						\
+	for (size_t i = 0; i < (n); i++)				\
+		statement
+
+/*
+ * A helper comes in as apply_<name>(entry, argument).  _1 loops are of helpers
+ * with the entry alone; _2 loops take one argument each, or one for all.
+ */
+#define PGTABLE_BODY_1(name, SET)					\
+	(void)args;							\
+	(void)arg;							\
+	PGTABLE_EACH(n, SET(apply_##name(src[i], 0)));
+
+#define PGTABLE_BODY_2(name, SET)					\
+	if (args) {							\
+		const pgtable_word *each = args;			\
+		PGTABLE_EACH(n, SET(apply_##name(src[i], each[i])));	\
+	} else {							\
+		PGTABLE_EACH(n, SET(apply_##name(src[i], arg)));	\
+	}
+
+#define PGTABLE_STORE(value) dst[i] = (value)
+#define PGTABLE_ADD(value) total += (value)
+
+#define PGTABLE_MAP_LOOP(name, BODY)					\
+static int map_##name(const void *in, const void *args, uint64_t arg,	\
+		      void *out, size_t n)				\
+{									\
+	const pgtable_word *src = in;					\
+	pgtable_word *dst = out;					\
+									\
+	BODY(name, PGTABLE_STORE)					\
+	return PGTABLE_THIS_ISA;					\
+}
+
+#define PGTABLE_TEST_LOOPS(name, BODY)					\
+static int test_##name(const void *in, const void *args, uint64_t arg,	\
+		       uint8_t *dst, size_t n)				\
+{									\
+	const pgtable_word *src = in;					\
+									\
+	BODY(name, PGTABLE_STORE)					\
+	return PGTABLE_THIS_ISA;					\
+}									\
+static uint64_t count_##name(const void *in, const void *args,		\
+			     uint64_t arg, size_t n)			\
+{									\
+	const pgtable_word *src = in;					\
+	uint64_t total = 0;						\
+									\
+	total += test_##name(in,args,arg,(void*)0,n);	\
+	return total;							\
+}
+
+#endif

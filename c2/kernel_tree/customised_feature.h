@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Customised: how cpu_feature_enabled() decides.  With TREE_SHSTK (0 or 1) the
+ * shadow-stack feature is a compile-time constant, which is what patching at
+ * boot amounts to and what lets a loop become vector code.  Without it the
+ * kernel's own asm goto stays; unpatched, it asks boot_cpu_data.
+ */
+#ifdef TREE_SHSTK
+#if __has_include(<asm/cpufeature.h>)
+#include <asm/cpufeature.h>
+#endif
+/* Macros are expanded where the helpers' text is read: later would be in vain. */
+#ifdef _ASM_X86_PGTABLE_H
+#error "asm/cpufeature.h of this tree reads asm/pgtable.h: the feature cannot be a constant"
+#endif
+#undef static_cpu_has
+#ifdef X86_FEATURE_SHSTK
+#define static_cpu_has(bit) ((bit) == X86_FEATURE_SHSTK ? TREE_SHSTK : boot_cpu_has(bit))
+#else
+#define static_cpu_has(bit) boot_cpu_has(bit)
+#endif
+#endif

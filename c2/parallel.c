@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "parallel.h"
+
+#include <stdint.h>
+
+#ifdef _WIN32
+#define PGTABLE_NO_THREADS 1
+#else
+#include <pthread.h>
+#endif
+
+/* Less than this is done before a thread has started. */
+#define PGTABLE_MIN_PART ((size_t)64 * 1024)
+#define PGTABLE_GRAIN ((size_t)512)
+
+struct part {
+	pgtable_part *run;
+	void *context;
+	unsigned index;
+	size_t first;
+	size_t n;
+};
+
+unsigned pgtable_parts(size_t n, unsigned wanted)
+{
+	size_t worth = n / PGTABLE_MIN_PART;
+
+#ifdef PGTABLE_NO_THREADS
+	wanted = 1;
+#endif
+	if (wanted > PGTABLE_MAX_THREADS)
+		wanted = PGTABLE_MAX_THREADS;
+	if (wanted > worth)
+		wanted = (unsigned)worth;
+	return wanted ? wanted : 1;
+}
+
+static void *run_part(void *arg)
+{
+	struct part *part = arg;
+
+	part->run(part->context, part->index, part->first, part->n);
+	return NULL;
+}
+
+static void run_parts(pgtable_part *run, void *context, size_t n, unsigned parts)
+{
+	struct part part[PGTABLE_MAX_THREADS];
+	size_t grains = n / PGTABLE_GRAIN;
+
+	for (unsigned i = 0; i < parts; i++) {
+		size_t first = grains / parts * i + (i < grains % parts ? i : grains % parts);
+		size_t next = first + grains / parts + (i < grains % parts);
+
+		part[i] = (struct part){ run, context, i, first * PGTABLE_GRAIN,
+					 (next - first) * PGTABLE_GRAIN };
+	}
+	part[parts - 1].n = n - part[parts - 1].first;
+
+#ifndef PGTABLE_NO_THREADS
+	pthread_t thread[PGTABLE_MAX_THREADS];
+	int started[PGTABLE_MAX_THREADS];
+
+	for (unsigned i = 1; i < parts; i++)
+		started[i] = !pthread_create(&thread[i], NULL, run_part, &part[i]);
+	run_part(&part[0]);
+	for (unsigned i = 1; i < parts; i++) {
+		/* No thread to be had: the work is done all the same. */
+		if (started[i])
+			pthread_join(thread[i], NULL);
+		else
+			run_part(&part[i]);
+	}
+#else
+	for (unsigned i = 0; i < parts; i++)
+		run_part(&part[i]);
+#endif
+}
+
+void pgtable_parallel(pgtable_part *run, void *context, size_t n, unsigned parts)
+{
+	if (parts <= 1)
+		run(context, 0, 0, n);
+	else
+		run_parts(run, context, n, parts);
+}

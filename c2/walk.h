@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From the physical pages of a machine to its page-table entries in columns.
+ *
+ * A walk has two steps.  Discovery goes level by level over every table once
+ * and counts, so that the result's memory is known before it is made; then the
+ * columns are filled, in address order.  Nothing in the image is trusted: what
+ * changes or lies in between is cut off, never followed out of bounds.
+ */
+#ifndef PGTABLE_WALK_H
+#define PGTABLE_WALK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct pgtable_census;
+struct pgtable_walk;
+
+/* Physical memory [pa, pa + size) is at data.  Segments are sorted and apart. */
+struct pgtable_segment {
+	const void *data;
+	uint64_t pa;
+	uint64_t size;
+};
+
+/* What a non-zero entry is.  All but the first two are not present to hardware. */
+enum pgtable_kind {
+	PGTABLE_KIND_LEAF,	/* maps a page */
+	PGTABLE_KIND_TABLE,	/* refers to a table one level down */
+	PGTABLE_KIND_PROT_NONE,	/* PROTNONE: a page is there, no access allowed */
+	PGTABLE_KIND_SWAP,	/* the page is in a swap file */
+	PGTABLE_KIND_MIGRATION,	/* migration, device-private or poisoned: depends on the kernel */
+	PGTABLE_KIND_MARKER,	/* no page: a marker (uffd-wp, poison, guard) */
+	PGTABLE_KIND_OTHER	/* made inaccessible some other way */
+};
+
+/* A table page at one level, in the order of discovery: highest level first. */
+struct pgtable_table {
+	const void *data;	/* NULL: its page is outside the image */
+	uint64_t pa;
+	uint64_t va;		/* lowest address that it translates */
+	uint64_t times;		/* at how many addresses it can be reached, loops and all; saturates */
+	uint64_t reached;	/* how often the last fill or census came to it */
+	uint32_t entries;	/* non-zero ones */
+	uint32_t level;
+};
+
+/* A table entry that was not followed: it refers to a table above itself. */
+struct pgtable_loop {
+	uint64_t va;
+	uint64_t pa;
+	uint64_t level;		/* of the entry */
+};
+
+/* One row an entry.  leaf, writable, user and nx hold 0 or 1. */
+struct pgtable_columns {
+	uint64_t *va;
+	uint64_t *entry;
+	uint64_t *pa;
+	uint8_t *level;
+	uint8_t *kind;
+	uint8_t *leaf;
+	uint8_t *writable;
+	uint8_t *user;
+	uint8_t *nx;
+	size_t capacity;
+};
+
+/* root: physical address of the top table; levels: 4 or 5.  NULL without memory. */
+struct pgtable_walk *pgtable_walk_new(const struct pgtable_segment *segments, size_t n,
+				      uint64_t root, unsigned levels, int nxe);
+void pgtable_walk_free(struct pgtable_walk *walk);
+
+/* Find and count every table.  Returns 0, or -1 without memory. */
+int pgtable_walk_discover(struct pgtable_walk *walk);
+const struct pgtable_table *pgtable_walk_tables(const struct pgtable_walk *walk, size_t *n);
+
+/*
+ * How many rows there are at most: with every table expanded at its first address
+ * only, and with shared tables expanded wherever they are reached (saturates).
+ * Fewer only if there are loops.
+ */
+void pgtable_walk_bounds(const struct pgtable_walk *walk, uint64_t *once, uint64_t *everywhere);
+
+/* Fill rows in address order, at most capacity.  Returns how many. */
+size_t pgtable_walk_fill(struct pgtable_walk *walk, const struct pgtable_columns *out, int once);
+
+/*
+ * Count the entries of every table instead: census[half * 5 + level - 1], half
+ * 0 being the lower (user) one.  Entries that are 0 are counted as well.  At
+ * most capacity non-zero entries are visited.  Returns how many were, or -1 without memory.
+ */
+int64_t pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census,
+			    size_t capacity, int once);
+
+/* Of the last fill or census: the first loops met, and how many there were in all. */
+const struct pgtable_loop *pgtable_walk_loops(const struct pgtable_walk *walk, size_t *kept,
+					      uint64_t *all);
+
+/* Whether the last fill or census stopped at its capacity, and at which address. */
+int pgtable_walk_stopped(const struct pgtable_walk *walk, uint64_t *va);
+
+#endif

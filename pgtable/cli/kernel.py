@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``pgtable kernel``: the real helpers of kernel trees."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import bits
+from ..checks.compare import Comparison, compare
+from ..checks.law_check import LawReport, check_laws
+from ..checks.recognise import recognise
+from ..checks.report import rules_of, wrap
+from ..engines import buffers
+from ..engines.interface import Engine, Helper
+from ..engines.kernel_tree import KernelTreeEngine, cache_directory, clear_cache
+from ..engines.reference import reference
+from ..engines.switches import RULES, Switches, resolve
+from .common import parse_number, print_json, progress, tree_of
+
+HELP = "list, check and compare the real helpers of Linux header trees"
+EXAMPLES = """\
+  pgtable kernel list /usr/src/linux-headers-6.12-amd64
+  pgtable kernel check ~/linux
+  pgtable kernel compare ~/linux-before ~/linux-after
+  pgtable kernel compare ~/linux saved_dirty
+  pgtable kernel compare ~/linux ~/linux,shstk=n
+  pgtable kernel apply pte_modify=0x25 ~/linux 0x8000000000000867
+  pgtable kernel cache --clear
+
+TREE is a configured kernel tree or an unpacked linux-headers package; of a
+package in two halves, either.  Switches may follow, separated by commas:
+  shstk=y|n          the processor has shadow stacks (default: if the tree knows them)
+  CONFIG_NAME=y|n    a build option, instead of what the tree was configured with
+"""
+
+_LEVELS = ("pte", "pmd", "pud", "p4d", "pgd", "prot")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands and their arguments."""
+    commands = parser.add_subparsers(metavar="SUBCOMMAND", required=True)
+    listing = _add(commands, "list", _list, "list a tree's helpers, and those that cannot be had")
+    listing.add_argument("tree", metavar="TREE")
+    checking = _add(
+        commands, "check", _check, "check the laws, and the nearest rules' reference, on a tree"
+    )
+    checking.add_argument("tree", metavar="TREE")
+    checking.add_argument(
+        "--rules", choices=RULES, help="whose rules to hold it to (default: the nearest)"
+    )
+    comparing = _add(commands, "compare", _compare, "compare two trees, or a tree and our rules")
+    comparing.add_argument("a", metavar="TREE_A")
+    comparing.add_argument("b", metavar="TREE_B", help=f"or one of {', '.join(RULES)}")
+    applying = _add(commands, "apply", _apply, "run a tree's helper on single entries")
+    applying.add_argument("helper", metavar="HELPER[=ARGUMENT]")
+    applying.add_argument("tree", metavar="TREE")
+    applying.add_argument("entries", metavar="ENTRY", nargs="+")
+    caching = commands.add_parser("cache", help="where compiled trees are kept; remove them")
+    caching.add_argument("--clear", action="store_true", help="remove every compiled tree")
+    caching.add_argument("--json", action="store_true", help="print JSON")
+    caching.set_defaults(run_kernel=_cache)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    return args.run_kernel(args)
+
+
+def _add(commands: Any, name: str, run_kernel: Any, text: str) -> argparse.ArgumentParser:
+    """Add a subcommand that needs a tree."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run_kernel=run_kernel)
+    group = parser.add_argument_group("tree")
+    group.add_argument("--generated", metavar="DIR", help="where the generated headers are")
+    group.add_argument("--compiler", metavar="CC", default="gcc", help="C compiler (default: gcc)")
+    group.add_argument("--flags", metavar="FLAGS", help="instead of -O3 and vector instructions")
+    return parser
+
+
+def _tree(args: argparse.Namespace, text: str) -> KernelTreeEngine:
+    engine = tree_of(text, generated=args.generated, compiler=args.compiler, flags=args.flags)
+    assert isinstance(engine, KernelTreeEngine)
+    return engine
+
+
+def _list(args: argparse.Namespace) -> int:
+    engine = _tree(args, args.tree)
+    if args.json:
+        print_json(
+            {
+                "engine": engine.name,
+                "release": engine.release,
+                "shstk": engine.shstk,
+                "helpers": [helper.info._asdict() for helper in engine.helpers.values()],
+                "unavailable": dict(engine.unavailable),
+            }
+        )
+        return 0
+    print("\n".join(_listing(engine)))
+    return 0
+
+
+def _listing(engine: KernelTreeEngine) -> Iterator[str]:
+    yield wrap(engine.name, hang="  ")
+    for level in _LEVELS:
+        helpers = [helper for helper in engine.helpers.values() if helper.level == level]
+        for kind, what in (("map", "maps"), ("test", "tests")):
+            names = [_signature(helper) for helper in helpers if helper.kind == kind]
+            if names:
+                yield "\n" + wrap(f"{len(names)} {what} of {level}: {', '.join(names)}", hang="  ")
+    if engine.unavailable:
+        yield f"\n{len(engine.unavailable)} cannot be had:"
+        for name, reason in engine.unavailable.items():
+            yield wrap(f"{name}: {reason}", "  ", "    ")
+    yield f"\n{len(engine.helpers)} helpers"
+
+
+def _signature(helper: Helper) -> str:
+    return helper.name + (f"({helper.argument})" if helper.argument else "")
+
+
+def _check(args: argparse.Namespace) -> int:
+    engine = _tree(args, args.tree)
+    switches = _switches(engine, args.rules)
+    with progress(0, "laws", "laws") as bar:
+        laws = check_laws(engine, rules=switches, progress=_show(bar))
+    with progress(0, "helpers", "reference") as bar:
+        against = compare(engine, reference(*switches), progress=_show(bar))
+    clean = laws.clean and not against.differences and not against.incomparable
+    if args.json:
+        print_json(
+            {
+                "clean": clean,
+                "laws": laws.as_dict(),
+                "reference": against.as_dict(),
+                "unavailable": dict(engine.unavailable),
+            }
+        )
+    else:
+        print("\n".join(_verdict(laws, against, switches, engine)))
+    return 0 if clean else 1
+
+
+def _switches(engine: KernelTreeEngine, rules: str | None) -> Switches:
+    """Return the rules that a tree is held to."""
+    if rules is None:
+        return recognise(engine).switches
+    if rules == "base":
+        return resolve(rules, None, None)
+    return resolve(rules, engine.shstk, None)
+
+
+def _verdict(
+    laws: LawReport, against: Comparison, switches: Switches, engine: KernelTreeEngine
+) -> Iterator[str]:
+    yield str(laws)
+    yield f"\nagainst the reference of {switches.rules}:"
+    if against.incomparable:
+        yield wrap(f"other parameters or results: {', '.join(against.incomparable)}", hang="  ")
+    for difference in against.differences:
+        yield f"\n{difference}"
+    shared = len(against.same) + len(against.differences)
+    if against.differences or against.incomparable:
+        count = len(against.differences) + len(against.incomparable)
+        yield f"\n{count} of {shared + len(against.incomparable)} shared helpers differ"
+    else:
+        yield wrap(f"matches {switches.rules} ({switches}): {shared} helpers", "  ", "    ")
+    if engine.unavailable:
+        yield wrap(
+            f"not checked, as they cannot be had ('pgtable kernel list' says why):"
+            f" {', '.join(engine.unavailable)}",
+            hang="  ",
+        )
+
+
+def _compare(args: argparse.Namespace) -> int:
+    a, b = _operand(args, args.a), _operand(args, args.b)
+    with progress(0, "helpers", "compare") as bar:
+        found = compare(a, b, progress=_show(bar))
+    if args.json:
+        print_json(found.as_dict())
+    else:
+        print(found)
+    return 0 if found.clean else 1
+
+
+def _operand(args: argparse.Namespace, text: str) -> Engine:
+    if text in RULES and not Path(text).is_dir():
+        return reference(text)
+    return _tree(args, text)
+
+
+def _apply(args: argparse.Namespace) -> int:
+    engine = _tree(args, args.tree)
+    name, equals, argument = args.helper.partition("=")
+    helper = engine.helper(name)
+    if bool(equals) != (helper.argument is not None):
+        wants = f"needs an argument: {name}={helper.argument}" if helper.argument else "takes none"
+        raise ValueError(f"{name} {wants}")
+    arguments = [parse_number(argument, f"argument of {name}")] if equals else []
+    entries = [buffers.as_int(parse_number(text, "entry"), "entry") for text in args.entries]
+    results = [helper(entry, *arguments) for entry in entries]
+    if args.json:
+        print_json(
+            [
+                {"entry": f"{entry:#018x}", "result": _plain(result)}
+                for entry, result in zip(entries, results, strict=True)
+            ]
+        )
+        return 0
+    rules = rules_of(engine)
+    for entry, result in zip(entries, results, strict=True):
+        takes, gives = helper.info.takes, helper.info.gives
+        print(f"{_shown(entry, takes, rules)} -> {_shown(result, gives, rules)}")
+    return 0
+
+
+def _plain(result: int | bool) -> str | bool:
+    return result if isinstance(result, bool) else f"{result:#018x}"
+
+
+def _shown(value: int | bool, kind: str, rules: str) -> str:
+    if kind == "test":
+        return str(value)
+    return f"{value:#018x}" + (f" {bits.state(value, rules)}" if kind in bits.LEVELS else "")
+
+
+def _cache(args: argparse.Namespace) -> int:
+    freed = clear_cache() if args.clear else 0
+    place = cache_directory()
+    kept = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    if args.json:
+        print_json({"directory": str(place), "bytes": kept, "freed": freed})
+    elif args.clear:
+        print(f"{place}: {freed:,} bytes removed")
+    else:
+        print(f"{place}: {kept:,} bytes")
+    return 0
+
+
+def _show(bar: Any) -> Any:
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return show

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The real helpers of any Linux x86-64 tree, compiled from its headers in user space."""
+
+from .cache import cache_directory, clear_cache
+from .engine import KernelTreeEngine, kernel_tree
+from .errors import KernelTreeError
+
+__all__ = [
+    "KernelTreeEngine",
+    "KernelTreeError",
+    "cache_directory",
+    "clear_cache",
+    "kernel_tree",
+]

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The engine whose helpers are a kernel tree's own, compiled from its headers."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import shlex
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from .._native import ffi
+from ..compiled import CompiledEngine, CompiledHelper, as_info_fields
+from ..interface import HelperInfo
+from ..isas import ISAS
+from ..native import native
+from . import cache, compiler
+from .build import LIBRARY, REPORT, Recipe, build, prepare, shim_digest
+from .errors import KernelTreeError
+from .locate import locate
+
+_OPTION = re.compile(r"CONFIG_[A-Z0-9_a-z]+")
+
+
+class KernelTreeEngine(CompiledEngine):
+    """The helpers of one kernel tree.
+
+    release: what ``uname -r`` says of a kernel built from the tree.
+    shstk: whether the processor has shadow stacks, as the helpers see it.
+    isa, flags: what the loops were compiled for, and with.
+    unavailable: value helpers that the headers have and this engine has not,
+        with the reason.
+    """
+
+    release: str
+    shstk: bool
+    unavailable: Mapping[str, str]
+
+    def __init__(self, recipe: Recipe, isa: str, library: Path, report: dict[str, Any]):
+        self.tree = recipe.tree
+        self.release = recipe.tree.release
+        self.shstk = report["shstk"]
+        self.isa = isa
+        self.flags = recipe.flags
+        self.config_overrides = MappingProxyType(dict(recipe.config))
+        self.unavailable = MappingProxyType(report["unavailable"])
+        super().__init__(self._full_name(), native(isa=isa).ops)
+        # one path is loaded once, and every engine has a processor of its own
+        self._library = _load_copy(library)
+        self._library.pgtable_tree_set_feature(int(self.shstk))
+        self._set_helpers(
+            CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle)
+            for handle in self._handles()
+        )
+
+    def _full_name(self) -> str:
+        overrides = "".join(f", {name}={value}" for name, value in self.config_overrides.items())
+        return f"kernel_tree({self.release!r}, shstk={self.shstk}{overrides})"
+
+    def _handles(self) -> list[Any]:
+        count = self._library.pgtable_tree_nhelpers
+        count.restype = ctypes.c_size_t
+        helper = self._library.pgtable_tree_helper
+        helper.argtypes, helper.restype = [ctypes.c_size_t], ctypes.c_void_p
+        return [ffi.cast("struct pgtable_helper *", helper(i)) for i in range(count())]
+
+    def _why_missing(self, name: str) -> str:
+        if reason := self.unavailable.get(name):
+            return f"{self.name} has no {name}: it {reason}"
+        return super()._why_missing(name)
+
+
+def kernel_tree(
+    path: str | os.PathLike[str],
+    *,
+    generated: str | os.PathLike[str] | None = None,
+    shstk: bool | None = None,
+    config: Mapping[str, bool] | None = None,
+    compiler: str = "gcc",
+    flags: str | Sequence[str] | None = None,
+    isa: str | None = None,
+    feature: str = "constant",
+) -> KernelTreeEngine:
+    """Return the engine of a kernel tree's own helpers, compiled from its headers.
+
+    path: a configured kernel source tree, a distribution's unpacked or installed
+        header package (of two halves, either), or a bare header tree.
+    generated: the directory with the generated headers (``include/generated``),
+        where they cannot be found from ``path``.
+    shstk: the run-time switch ``cpu_feature_enabled(X86_FEATURE_SHSTK)``;
+        None: on where the tree knows it.
+    config: build options to override, e.g. ``{"CONFIG_X86_USER_SHADOW_STACK": False}``.
+        One that no header asks for gives a UserWarning.
+    compiler: name or path of the C compiler.
+    flags: compiler flags instead of ``-O3`` and those of ``isa``.
+    isa: the instruction set of :func:`pgtable.isas` to compile for; None: the one
+        in force.
+    feature: "constant": ``shstk`` is a constant to the compiler, as if patched at
+        boot; "asm_goto": the kernel's own unpatched code tests it for each entry.
+
+    Compiling takes a few seconds once; the result is kept in the platform's cache
+    directory, or in PGTABLE_CACHE_DIR.  Value helpers that cannot be had are in
+    ``engine.unavailable`` with the reason.
+
+    Raises KernelTreeError (a ValueError), which says what mends it: for what is no
+    x86-64 kernel tree, lacks generated headers, or does not compile; without a
+    compiler; for a cache that cannot be written.  OSError for an unreadable path.
+    """
+    isa = native(isa=isa).isa
+    recipe = Recipe(
+        tree=locate(path, generated),
+        compiler=_compiler(compiler),
+        flags=_flags(flags, isa),
+        config=_checked_config(config or {}),
+        shstk=_checked_shstk(shstk),
+        constant=_is_constant(feature),
+    )
+    built, report = _built(recipe)
+    for name in report["unused_config"]:
+        warnings.warn(f"{name}: no header of {recipe.tree.sources} asks for it", stacklevel=2)
+    engine = KernelTreeEngine(recipe, isa, built / LIBRARY, report)
+    if recipe.constant and not engine._library.pgtable_tree_feature_is_constant():
+        raise KernelTreeError(
+            f"{recipe.tree.sources}: cpu_feature_enabled() cannot be made a constant; use"
+            " feature='asm_goto'"
+        )
+    return engine
+
+
+def _built(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
+    """Return where the library is, and its report; build them if need be."""
+    asked = _key_of(recipe)
+    found = cache.find(asked)
+    if found is None:
+        found = _build(recipe, asked)
+    return found, json.loads((found / REPORT).read_text())
+
+
+def _build(recipe: Recipe, asked: str) -> Path:
+    with cache.unfinished() as directory:
+        # somebody may have built it while we waited for our turn
+        found = cache.find(asked)
+        if found is not None:
+            return found
+        prepared = prepare(recipe, directory)
+        found = cache.find_content(prepared.key)
+        if found is None:
+            build(recipe, prepared, directory)
+            found = cache.keep(prepared.key, directory, [LIBRARY, REPORT])
+        cache.remember(asked, prepared.key, prepared.files, directory)
+        return found
+
+
+def _key_of(recipe: Recipe) -> str:
+    """Return what is asked for, without a look into the headers."""
+    status = recipe.compiler.stat()
+    asked = (
+        *map(str, recipe[:2]),
+        (status.st_size, status.st_mtime_ns),
+        recipe.flags,
+        sorted(recipe.config.items()),
+        (recipe.shstk, recipe.constant),
+        shim_digest(),
+    )
+    return sha256(repr(asked).encode()).hexdigest()
+
+
+def _load_copy(library: Path) -> ctypes.CDLL:
+    handle, name = tempfile.mkstemp(prefix="pgtable-", suffix=".so")
+    os.close(handle)
+    try:
+        shutil.copyfile(library, name)
+        return ctypes.CDLL(name)
+    finally:
+        Path(name).unlink()
+
+
+def _compiler(name: str) -> Path:
+    return compiler.find(name)
+
+
+def _flags(flags: str | Sequence[str] | None, isa: str) -> tuple[str, ...]:
+    if flags is None:
+        return ("-O3", *next(known.flags for known in ISAS if known.name == isa))
+    return tuple(shlex.split(flags) if isinstance(flags, str) else flags)
+
+
+def _checked_config(config: Mapping[str, bool]) -> dict[str, bool]:
+    for name, value in config.items():
+        if not _OPTION.fullmatch(name):
+            raise ValueError(f"config: {name!r} is no build option; they are called CONFIG_...")
+        if not isinstance(value, bool):
+            raise TypeError(f"config: {name} is {value!r}; it must be True or False")
+    return dict(sorted(config.items()))
+
+
+def _checked_shstk(shstk: bool | None) -> bool | None:
+    if shstk is None or isinstance(shstk, bool):
+        return shstk
+    raise TypeError(f"shstk is {shstk!r}; it must be True, False or None")
+
+
+def _is_constant(feature: str) -> bool:
+    if feature not in ("constant", "asm_goto"):
+        raise ValueError(f"feature is {feature!r}; it must be 'constant' or 'asm_goto'")
+    return feature == "constant"

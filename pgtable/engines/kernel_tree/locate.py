@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Find both halves of a kernel tree: its headers, and what configuring it generated."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import KernelTreeError
+
+PGTABLE_H = "arch/x86/include/asm/pgtable.h"
+AUTOCONF_H = "include/generated/autoconf.h"
+VERSION_H = "include/generated/uapi/linux/version.h"
+
+#: Where the bodies are that header packages lack.
+PGTABLE_C = "arch/x86/mm/pgtable.c"
+
+
+class Tree(NamedTuple):
+    """The two halves of a tree; one directory may be both."""
+
+    sources: Path
+    generated: Path
+    release: str  #: what ``uname -r`` says of a kernel built from it
+
+
+def locate(path: str | os.PathLike[str], generated: str | os.PathLike[str] | None = None) -> Tree:
+    """Return both halves of the tree that ``path`` is, or is one half of.
+
+    path: a configured kernel tree, or its build directory; either half of a
+        distribution's header packages; with ``generated``, a bare header tree.
+    generated: the directory that holds ``include/generated``.
+
+    Raises OSError if a directory cannot be read, and KernelTreeError, which names
+    the missing package or command, for anything but an x86-64 tree with both halves.
+    """
+    given = _directory(path)
+    if generated is not None:
+        tree = _halves(_with_sources(given), _with_generated(_directory(generated)))
+    elif _is_generated(given):
+        tree = _halves(given if _is_sources(given) else _sources_of(given), given)
+    else:
+        sources = _with_sources(given)
+        tree = _halves(sources, _generated_of(sources))
+    _require_x86_64(tree)
+    _require_same_version(tree)
+    return tree
+
+
+def _directory(path: str | os.PathLike[str]) -> Path:
+    os.scandir(path).close()  # raises what is wrong with it
+    return Path(path).resolve()
+
+
+def _is_sources(directory: Path) -> bool:
+    return (directory / PGTABLE_H).is_file()
+
+
+def _is_generated(directory: Path) -> bool:
+    return (directory / AUTOCONF_H).is_file()
+
+
+def _halves(sources: Path, generated: Path) -> Tree:
+    return Tree(sources, generated, _release(generated))
+
+
+def _with_sources(directory: Path) -> Path:
+    if _is_sources(directory):
+        return directory
+    others = sorted(found.parts[-4] for found in directory.glob("arch/*/include/asm/pgtable.h"))
+    if others:
+        raise KernelTreeError(
+            f"{directory} has headers of {', '.join(others)} only; give a tree with arch/x86"
+        )
+    raise KernelTreeError(
+        f"{directory} is no kernel tree (there is no {PGTABLE_H}); give a configured kernel"
+        " source tree or an unpacked linux-headers package"
+    )
+
+
+def _with_generated(directory: Path) -> Path:
+    if _is_generated(directory):
+        return directory
+    raise KernelTreeError(
+        f"{directory} has no {AUTOCONF_H}; give the directory that 'make O=DIR prepare' filled"
+    )
+
+
+def _included(generated: Path) -> Path | None:
+    """Return the tree that the Makefile of a generated half includes."""
+    try:
+        text = (generated / "Makefile").read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+    found = re.search(r"^include\s+(\S.*?)/Makefile\s*$", text, re.MULTILINE)
+    return Path(found[1]) if found else None
+
+
+def _sources_of(generated: Path) -> Path:
+    """Return the headers of a generated half: beside it, or where its Makefile says."""
+    included = _included(generated)
+    if included is None:
+        link = generated / "source"  # of a build directory
+        if _is_sources(link):
+            return link.resolve()
+        raise KernelTreeError(
+            f"{generated} has generated headers only, and no Makefile that says where the"
+            f" others are; give the kernel tree itself, with generated={str(generated)!r}"
+        )
+    for candidate in (generated.parent / included.name, included):
+        if _is_sources(candidate):
+            return candidate.resolve()
+    raise KernelTreeError(
+        f"{generated} is one half; the other, {included.name}, is neither beside it nor at"
+        f" {included}: install the package {included.name} or unpack it beside this one"
+    )
+
+
+def _generated_of(sources: Path) -> Path:
+    """Return the generated half of header packages, which lies beside the common one."""
+    found = []
+    for candidate in sorted(sources.parent.iterdir()):
+        if candidate != sources and _is_generated(candidate):
+            included = _included(candidate)
+            if included is not None and included.name == sources.name:
+                found.append(candidate)
+    stem = re.sub(r"-common(?=$|-)", "", sources.name)
+    # of several flavours the plain one
+    plain = [candidate for candidate in found if candidate.name == f"{stem}-amd64"]
+    if len(found) == 1 or plain:
+        return (plain or found)[0]
+    if found:
+        raise KernelTreeError(
+            f"{sources} goes with {', '.join(half.name for half in found)}; give one of these"
+        )
+    if "-common" in sources.name:
+        mend = f"install the package {stem}-amd64 or unpack it beside this one"
+    else:
+        mend = "run 'make defconfig && make prepare' in it"
+    raise KernelTreeError(
+        f"{sources} has no generated headers; {mend}, or name them with generated="
+    )
+
+
+def _release(generated: Path) -> str:
+    for name in ("include/generated/utsrelease.h", "include/config/kernel.release"):
+        try:
+            text = (generated / name).read_text(errors="replace").strip()
+        except FileNotFoundError:
+            continue
+        quoted = re.search(r'UTS_RELEASE "([^"]*)"', text)
+        return quoted[1] if quoted else text
+    return generated.name
+
+
+def _require_x86_64(tree: Tree) -> None:
+    autoconf = (tree.generated / AUTOCONF_H).read_text(errors="replace")
+    if re.search(r"^#define CONFIG_X86_64 1$", autoconf, re.MULTILINE):
+        return
+    found = re.search(
+        r"^#define CONFIG_(X86_32|ARM64|ARM|RISCV|PPC|S390|MIPS|LOONGARCH|SPARC|PARISC|ALPHA|M68K"
+        r"|SUPERH|UML) 1$",
+        autoconf,
+        re.MULTILINE,
+    )
+    what = found[1].lower() if found else "another architecture"
+    raise KernelTreeError(f"{tree.generated} is configured for {what}; x86-64 is needed")
+
+
+def _require_same_version(tree: Tree) -> None:
+    ours, theirs = _makefile_version(tree.sources), _generated_version(tree.generated)
+    if ours and theirs and ours != theirs:
+        raise KernelTreeError(
+            f"{tree.sources} is Linux {_dotted(ours)}, but {tree.generated} was generated by"
+            f" {_dotted(theirs)}; both halves must be of the same version"
+        )
+
+
+def _makefile_version(sources: Path) -> tuple[int, ...] | None:
+    try:
+        text = (sources / "Makefile").read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+    numbers = [
+        re.search(rf"^{name} *= *(\d+)\s*$", text, re.MULTILINE)
+        for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL")
+    ]
+    if not all(numbers):
+        return None
+    version, patchlevel, sublevel = (int(number[1]) for number in numbers if number)
+    return (version, patchlevel, min(sublevel, 255))  # which is how LINUX_VERSION_CODE has it
+
+
+def _generated_version(generated: Path) -> tuple[int, ...] | None:
+    try:
+        text = (generated / VERSION_H).read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+    code = re.search(r"^#define LINUX_VERSION_CODE (\d+)", text, re.MULTILINE)
+    if not code:
+        return None
+    version = int(code[1])
+    return (version >> 16, version >> 8 & 0xFF, version & 0xFF)
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

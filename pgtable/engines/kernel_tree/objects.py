@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What compiled helpers need, read from ``objdump -tr``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_SYMBOL = re.compile(r"^[0-9a-f]{8,} .{7} (\S+)\t[0-9a-f]+ (?:\.\w+ )?(\S+)$")
+_SECTION = re.compile(r"^RELOCATION RECORDS FOR \[(.*)\]:")
+_RELOCATION = re.compile(r"^[0-9a-f]{8,} R_\S+\s+(\S+?)(?:[-+]0x[0-9a-f]+)?$")
+
+#: Other sections are notes for the kernel about its code, such as where to patch it.
+_RUN = (".text", ".data", ".rodata", ".bss")
+
+
+class Object(NamedTuple):
+    """Symbols and references of an object file."""
+
+    sections: dict[str, str]  #: by defined symbol
+    references: dict[str, set[str]]  #: symbols or sections, by the section that refers to them
+
+
+def read_objdump(text: str) -> Object:
+    """Read the symbol table and the relocations of one object."""
+    sections: dict[str, str] = {}
+    references: dict[str, set[str]] = {}
+    current: set[str] = set()
+    for line in text.splitlines():
+        if found := _RELOCATION.match(line):
+            current.add(found[1])
+        elif found := _SYMBOL.match(line):
+            if found[1] != "*UND*":
+                sections[found[2]] = found[1]
+        elif found := _SECTION.match(line):
+            current = references.setdefault(found[1], set())
+    return Object(sections, references)
+
+
+def lacking(symbol: str, first: Object, others: Sequence[Object]) -> set[str]:
+    """Return the symbols that one reaches from a symbol of the first object and nobody has."""
+    undefined: set[str] = set()
+    seen: set[tuple[int, str]] = set()
+    objects = [first, *others]
+    todo = [(0, symbol)]
+    while todo:
+        place = todo.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        where, name = place
+        section = name if name.startswith(".") else objects[where].sections.get(name)
+        if section is None:
+            owners = [i for i, other in enumerate(objects) if name in other.sections]
+            todo += [(owner, name) for owner in owners[:1]]
+            undefined |= set() if owners else {name}
+        elif section.startswith(_RUN):
+            todo += [(where, needed) for needed in objects[where].references.get(section, ())]
+    return undefined

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _LINUX_KCONFIG_H
+#define _LINUX_KCONFIG_H
+#include <generated/autoconf.h>
+#endif
