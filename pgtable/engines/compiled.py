@@ -92,7 +92,7 @@ class CompiledEngine(Engine):
 
     def addresses(self) -> tuple[int, int, int]:
         """Return what calls from C need besides their steps."""
-        return _address(self.ops), _address(ffi.addressof(lib, "pgtable_run")), id(self)
+        return _address(self.ops), _address(_RUN), id(self)
 
     def chain(self, *steps: StepLike | str) -> CompiledChain:
         """Make one operation out of helpers (or their names) of this engine."""
@@ -142,6 +142,7 @@ class CompiledEngine(Engine):
 
 
 _NULL = ffi.NULL
+_RUN = ffi.addressof(lib, "pgtable_run")
 _from_buffer = ffi.from_buffer
 
 
