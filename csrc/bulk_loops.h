@@ -23,12 +23,15 @@ typedef uint64_t pgtable_word __attribute__((aligned(1), may_alias));
 
 /*
  * Input and output are disjoint or the same, so no iteration waits for another.
- * Four vectors a round: with one, counting takes as long as computing.
+ * Four vectors a round: with one, counting takes as long as computing.  Where
+ * the compiler's time counts more (a kernel tree on first use), PGTABLE_NO_UNROLL.
  */
 #if defined(PGTABLE_SCALAR)
 #define PGTABLE_INDEPENDENT
 #elif defined(__clang__)
 #define PGTABLE_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(PGTABLE_NO_UNROLL)
+#define PGTABLE_INDEPENDENT _Pragma("GCC ivdep")
 #else
 #define PGTABLE_INDEPENDENT _Pragma("GCC ivdep") _Pragma("GCC unroll 4")
 #endif

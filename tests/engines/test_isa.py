@@ -59,8 +59,9 @@ def ran(monkeypatch) -> list[int]:
     """What the driver runs; the short way, which is in C altogether, is closed."""
     spy = SpyLib()
     monkeypatch.setattr(compiled, "lib", spy)
-    monkeypatch.setattr(compiled.CompiledHelper, "__call__", Operation.__call__)
-    monkeypatch.setattr(compiled.CompiledHelper, "count", Operation.count)
+    for short in (compiled.CompiledHelper, compiled.CompiledChain):
+        monkeypatch.setattr(short, "__call__", Operation.__call__)
+        monkeypatch.setattr(short, "count", Operation.count)
     return spy.ran
 
 
@@ -171,7 +172,7 @@ def test_the_short_way_runs_what_the_handle_says(usable_isa) -> None:
 def test_isa_binds_the_short_way_too(usable_isa) -> None:
     helper = pgtable.native().pte_mkold
     bound = []
-    helper._bind = bound.append
+    helper._bind = lambda *addresses: bound.append(addresses[0])
     try:
         pgtable.isa(usable_isa)
         assert bound == [int(ffi.cast("uintptr_t", helper.handle))]

@@ -25,6 +25,7 @@ REPORT = "report.json"
 _KERNEL_FLAGS = [
     "-nostdinc",
     "-D__KERNEL__",
+    "-DPGTABLE_NO_UNROLL",
     "-std=gnu11",
     "-fPIC",
     "-fshort-wchar",
