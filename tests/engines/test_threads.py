@@ -83,10 +83,10 @@ def test_one_thread_unless_asked_for_more(random_entries, monkeypatch) -> None:
     entries = random_entries[:10].copy()
     where = np.ones(10, bool)
     monkeypatch.setattr(compiled, "lib", spy)
-    pgtable.pte_mkold(entries, where=where)
-    pgtable.pte_dirty.count(entries, where=where)
-    pgtable.chain(pgtable.pte_mkold)(entries)
-    pgtable.chain(pgtable.pte_dirty).count(entries)
+    pgtable.pte_mkold.call_checked(entries, where=where)
+    pgtable.pte_dirty.count_checked(entries, where=where)
+    pgtable.chain(pgtable.pte_mkold).call_checked(entries)
+    pgtable.chain(pgtable.pte_dirty).count_checked(entries)
     assert spy.told == [1] * 4
 
 
