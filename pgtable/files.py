@@ -13,9 +13,7 @@ import lzma
 import os
 import stat
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,10 +21,11 @@ import numpy as np
 
 from .engines import buffers
 
-#: Bytes in one buffer: small enough for the last cache, large enough to hide a system call.
-CHUNK = 1 << 20
-#: One is read, one computed, one written, one waits.
-RING = 4
+#: Bytes read, computed and written at a time.  They stay in the second-level cache on their
+#: way from the page cache and back; threads with larger buffers of their own took twice as long.
+CHUNK = 1 << 18
+#: Bytes written until the system is asked to bring them to disk, while more are computed.
+WRITE_BACK = 1 << 23
 
 _NPY_MAGIC = b"\x93NUMPY"
 _XZ_MAGIC = b"\xfd7zXZ\x00"
@@ -62,14 +61,10 @@ class EntryFile:
         return filled // 8
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """Yield the entries in arrays that are reused: read ahead while one is worked on."""
-        ring = [_buffer() for _ in range(2)]
-        with ThreadPoolExecutor(1) as reader:
-            waiting = reader.submit(self.read_into, ring[0])
-            while n := waiting.result():
-                waiting = reader.submit(self.read_into, ring[1])
-                yield ring[0][:n]
-                ring.reverse()
+        """Yield the entries, piece by piece, in one array that is reused."""
+        buffer = np.empty(CHUNK // 8, buffers.ENTRY)
+        while n := self.read_into(buffer):
+            yield buffer[:n]
 
 
 @contextlib.contextmanager
@@ -161,10 +156,6 @@ def _torn(path: Path, what: str) -> str:
     return f"{path}: {what}, not a whole number of 8-byte entries; truncated, or no dump of entries"
 
 
-def _buffer() -> np.ndarray:
-    return np.empty(CHUNK // 8, buffers.ENTRY)
-
-
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of ``path`` when, and only when, complete.
@@ -241,28 +232,28 @@ def transform(
 ) -> int:
     """Run ``work`` in place over every entry on its way from source to sink.
 
-    Reading, computing and writing overlap.  ``progress`` is told the bytes done
-    since it was last told.  Returns how many entries there were.
+    ``progress`` is told the bytes done since it was last told.  Returns how many
+    entries there were.
     """
-    ring = deque(_buffer() for _ in range(RING))
-    writes: deque[Future[None]] = deque()
     total = 0
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        waiting = reader.submit(source.read_into, ring[0])
-        while n := waiting.result():
-            # the buffer that is read into next was written RING - 1 chunks ago
-            if len(writes) == RING - 1:
-                writes.popleft().result()
-            waiting = reader.submit(source.read_into, ring[1])
-            chunk = ring[0][:n]
-            work(chunk)
-            writes.append(writer.submit(_write_all, sink, chunk))
-            ring.rotate(-1)
-            total += n
-            progress(chunk.nbytes)
-        for write in writes:
-            write.result()
+    pending = 0
+    for chunk in source.chunks():
+        work(chunk)
+        _write_all(sink, chunk)
+        total += chunk.size
+        pending += chunk.nbytes
+        if pending >= WRITE_BACK:
+            _start_write_back(sink, total * 8 - pending, pending)
+            pending = 0
+        progress(chunk.nbytes)
     return total
+
+
+def _start_write_back(sink: BinaryIO, start: int, nbytes: int) -> None:
+    """Let the disk begin now, so that syncing at the end finds little left to do."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):  # a pipe has nothing to write back
+            os.posix_fadvise(sink.fileno(), start, nbytes, os.POSIX_FADV_DONTNEED)
 
 
 def _write_all(sink: BinaryIO, chunk: np.ndarray) -> None:
