@@ -9,22 +9,39 @@ the real helpers of a Linux tree.
 
 from __future__ import annotations
 
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
 from .census import Census, Counter, census
-from .checks.compare import compare, compare_levels
-from .checks.differential import check
-from .checks.law_check import check_laws
-from .checks.laws import LAWS
-from .checks.recognise import recognise
 from .engines.interface import Chain, Engine, Helper, StepLike, UnknownHelperError
-from .engines.kernel_tree import KernelTreeError, kernel_tree
 from .engines.native import isa, isas, native
 from .engines.reference import reference
-from .images import open_image
-from .images.audit import audit
-from .images.diff import diff
 
-#: What must hold of a sound set of helpers; see check_laws().
-laws = LAWS
+if TYPE_CHECKING:
+    from .checks.compare import compare, compare_levels
+    from .checks.differential import check
+    from .checks.law_check import check_laws
+    from .checks.laws import LAWS as laws  # noqa: N811
+    from .checks.recognise import recognise
+    from .engines.kernel_tree import KernelTreeError, kernel_tree
+    from .images import open_image
+    from .images.audit import audit
+    from .images.diff import diff
+
+#: Imported when first asked for: who runs helpers over a file need not wait for them.
+_LATER = {
+    "KernelTreeError": ("engines.kernel_tree", "KernelTreeError"),
+    "audit": ("images.audit", "audit"),
+    "check": ("checks.differential", "check"),
+    "check_laws": ("checks.law_check", "check_laws"),
+    "compare": ("checks.compare", "compare"),
+    "compare_levels": ("checks.compare", "compare_levels"),
+    "diff": ("images.diff", "diff"),
+    "kernel_tree": ("engines.kernel_tree", "kernel_tree"),
+    "laws": ("checks.laws", "LAWS"),
+    "open_image": ("images", "open_image"),
+    "recognise": ("checks.recognise", "recognise"),
+}
 
 __version__ = "0.1.0"
 
@@ -69,13 +86,17 @@ def chain(*steps: StepLike) -> Chain:
     return first.engine.chain(*steps)
 
 
-def __getattr__(name: str) -> Helper:
-    if name.startswith("_"):
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        module, attribute = _LATER[name]
+        value = getattr(importlib.import_module(f".{module}", __name__), attribute)
+    elif name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}"):
         raise AttributeError(f"module 'pgtable' has no attribute {name!r}")
-    helper = native().helper(name)
-    globals()[name] = helper
-    return helper
+    else:
+        value = native().helper(name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *native().helpers})
+    return sorted({*globals(), *_LATER, *native().helpers})

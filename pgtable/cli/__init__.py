@@ -23,8 +23,8 @@ COMMANDS = ("decode", "apply", "census", "check", "kernel", "walk", "audit", "di
 USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, MemoryError)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with every command."""
+def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser with these commands."""
     from .. import __version__  # noqa: PLC0415 - the version alone, not at import
 
     parser = argparse.ArgumentParser(
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pgtable {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in names:
         module = importlib.import_module(f".{name}", __name__)
         add_command(commands, name, module)
     return parser
@@ -58,7 +58,10 @@ def add_command(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    # one command needs only its own modules; help, and what is none, needs all
+    asked = [name for name in COMMANDS if name in argv[:1]]
+    args = build_parser(asked or COMMANDS).parse_args(argv)
     # a kill gives the same clean-up as Ctrl-C: no half-written file stays behind
     signal.signal(signal.SIGTERM, _interrupt)
     try:
