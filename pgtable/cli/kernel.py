@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import bits
 from ..checks.compare import Comparison, compare
+from ..checks.compiled_out import Without, compiled_out
 from ..checks.law_check import LawReport, check_laws
 from ..checks.recognise import recognise
 from ..checks.report import rules_of, wrap
@@ -125,11 +126,13 @@ def _signature(helper: Helper) -> str:
 
 def _check(args: argparse.Namespace) -> int:
     engine = _tree(args, args.tree)
-    switches = _switches(engine, args.rules)
+    stubs = compiled_out(engine)
+    checked = Without(engine, stubs)
+    switches = _switches(engine, checked, args.rules)
     with progress(0, "laws", "laws") as bar:
-        laws = check_laws(engine, rules=switches, progress=_show(bar))
+        laws = check_laws(checked, rules=switches, progress=_show(bar))
     with progress(0, "helpers", "reference") as bar:
-        against = compare(engine, reference(*switches), progress=_show(bar))
+        against = compare(checked, reference(*switches), progress=_show(bar))
     clean = laws.clean and not against.differences and not against.incomparable
     if args.json:
         print_json(
@@ -137,25 +140,30 @@ def _check(args: argparse.Namespace) -> int:
                 "clean": clean,
                 "laws": laws.as_dict(),
                 "reference": against.as_dict(),
+                "compiled_out": stubs,
                 "unavailable": dict(engine.unavailable),
             }
         )
     else:
-        print("\n".join(_verdict(laws, against, switches, engine)))
+        print("\n".join(_verdict(laws, against, switches, engine, stubs)))
     return 0 if clean else 1
 
 
-def _switches(engine: KernelTreeEngine, rules: str | None) -> Switches:
+def _switches(engine: KernelTreeEngine, checked: Engine, rules: str | None) -> Switches:
     """Return the rules that a tree is held to."""
     if rules is None:
-        return recognise(engine).switches
+        return recognise(checked).switches
     if rules == "base":
         return resolve(rules, None, None)
     return resolve(rules, engine.shstk, None)
 
 
 def _verdict(
-    laws: LawReport, against: Comparison, switches: Switches, engine: KernelTreeEngine
+    laws: LawReport,
+    against: Comparison,
+    switches: Switches,
+    engine: KernelTreeEngine,
+    stubs: list[str],
 ) -> Iterator[str]:
     yield str(laws)
     yield f"\nagainst the reference of {switches.rules}:"
@@ -169,6 +177,11 @@ def _verdict(
         yield f"\n{count} of {shared + len(against.incomparable)} shared helpers differ"
     else:
         yield wrap(f"matches {switches.rules} ({switches}): {shared} helpers", "  ", "    ")
+    if stubs:
+        yield wrap(
+            f"not checked, as this tree's configuration leaves them empty: {', '.join(stubs)}",
+            hang="  ",
+        )
     if engine.unavailable:
         yield wrap(
             f"not checked, as they cannot be had ('pgtable kernel list' says why):"

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Helpers that a tree's configuration leaves empty: no fault, and nothing to hold to a law.
+
+Without an option (huge pages, soft-dirty tracking, NUMA balancing ...) a kernel
+has stubs in place of some helpers: tests that are never true, maps that change
+nothing.  A stub is told from a fault by its family: an option takes all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..engines.interface import Engine, Helper, Step
+from .inputs import single
+from .subject import stem_of
+
+#: Stems that one option compiles in or out together, at each level for itself.
+FAMILIES = (
+    ("trans_huge",),
+    ("devmap",),
+    ("protnone",),
+    ("special", "mkspecial"),
+    ("soft_dirty", "mksoft_dirty", "clear_soft_dirty"),
+    ("swp_soft_dirty", "swp_mksoft_dirty", "swp_clear_soft_dirty"),
+    ("uffd_wp", "mkuffd_wp", "clear_uffd_wp"),
+    ("swp_uffd_wp", "swp_mkuffd_wp", "swp_clear_uffd_wp"),
+    ("is_swap_*", "to_swp_entry", "swp_entry_to_*"),
+)
+
+
+def compiled_out(engine: Engine) -> list[str]:
+    """Return the helpers that are stubs, with all of their family at their level."""
+    by_place: dict[tuple[str, str], Helper] = {}
+    for helper in engine.helpers.values():
+        stem = stem_of(helper)
+        # swp_entry_to_pmd takes no pmd, but is about one
+        level = helper.level if "*" not in stem else helper.name[-3:]
+        by_place[stem, level] = helper
+    found = []
+    for family in FAMILIES:
+        for level in ("pte", "pmd", "pud"):
+            members = [by_place[stem, level] for stem in family if (stem, level) in by_place]
+            if members and all(map(_does_nothing, members)):
+                found += [helper.name for helper in members]
+    return found
+
+
+def _does_nothing(helper: Helper) -> bool:
+    """Tell whether a test is never true, or a map gives its input or 0, whatever the entry."""
+    if helper.argument:
+        return False
+    entries = single(0).entries
+    if helper.kind == "test":
+        return helper.count(entries) == 0
+    results = helper(entries)
+    return bool((results == entries).all() or not results.any())
+
+
+class Without(Engine):
+    """An engine without some of its helpers."""
+
+    def __init__(self, engine: Engine, names: list[str]):
+        self.name = engine.name
+        self._engine = engine
+        left: Mapping[str, Helper] = engine.helpers
+        self._set_helpers(helper for name, helper in left.items() if name not in names)
+
+    def _run_one(self, steps: tuple[Step, ...], entry: int) -> int | bool:
+        return self._engine._run_one(steps, entry)
+
+    def _run(
+        self,
+        steps: tuple[Step, ...],
+        entries: np.ndarray,
+        out: np.ndarray | None,
+        where: np.ndarray | Helper | None,
+        otherwise: np.ndarray | None,
+        threads: int,
+    ) -> int:
+        return self._engine._run(steps, entries, out, where, otherwise, threads)
