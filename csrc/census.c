@@ -13,7 +13,9 @@
 
 #define KEYS PGTABLE_CENSUS_KEYS
 /* Bins are found of so many entries at a time, and stay in the first-level cache. */
-#define BLOCK ((size_t)1024)
+#define BLOCK ((size_t)256)
+/* Blocks ahead of the one in work that memory is asked for. */
+#define AHEAD ((size_t)4)
 
 /* Bins that were never touched are never looked at: 1024 to a group, a page of memory. */
 #define GROUP_BITS PGTABLE_CENSUS_GROUP_BITS
@@ -81,48 +83,40 @@ static inline void add_to_bin(struct pgtable_census *census, uint32_t bin, uint3
 		census->touched[bin >> GROUP_BITS] = 1;
 }
 
-static int all_alike(const uint32_t *bins, size_t n)
+/* Are the next eight all of this kind?  As words of two, which saves half the compares. */
+static inline int eight_are(const uint32_t *bins, uint32_t kind)
 {
-	uint32_t differs = 0;
+	uint64_t two[4], both = (uint64_t)kind << 32 | kind;
 
-	for (size_t i = 0; i < n; i++)
-		differs |= bins[i] ^ bins[0];
-	return !differs;
-}
-
-static inline int four_alike(const uint32_t *bins)
-{
-	uint64_t first, second;
-
-	memcpy(&first, bins, sizeof(first));
-	memcpy(&second, bins + 2, sizeof(second));
-	return first == second && bins[0] == bins[1];
+	memcpy(two, bins, sizeof(two));
+	return ((two[0] ^ both) | (two[1] ^ both) | (two[2] ^ both) | (two[3] ^ both)) == 0;
 }
 
 /*
  * Tables hold runs of one kind, and adding to one bin again and again waits for
- * its own store each time: a block of one kind and four alike are added at once.
+ * its own store each time: a run is counted in a register and added once.
  */
 static void add_to_bins(struct pgtable_census *census, const uint32_t *bins, size_t n)
 {
+	uint32_t kind = bins[0], length = 0;
 	size_t i = 0;
 
-	if (all_alike(bins, n)) {
-		add_to_bin(census, bins[0], (uint32_t)n);
-		return;
-	}
-	for (; n - i >= 4; i += 4) {
-		if (four_alike(bins + i)) {
-			add_to_bin(census, bins[i], 4);
+	while (i < n) {
+		if (n - i >= 8 && eight_are(bins + i, kind)) {
+			length += 8;
+			i += 8;
 			continue;
 		}
-		add_to_bin(census, bins[i], 1);
-		add_to_bin(census, bins[i + 1], 1);
-		add_to_bin(census, bins[i + 2], 1);
-		add_to_bin(census, bins[i + 3], 1);
+		for (size_t end = n - i < 8 ? n : i + 8; i < end; i++) {
+			if (bins[i] != kind) {
+				add_to_bin(census, kind, length);
+				kind = bins[i];
+				length = 0;
+			}
+			length++;
+		}
 	}
-	for (; i < n; i++)
-		add_to_bin(census, bins[i], 1);
+	add_to_bin(census, kind, length);
 }
 
 static void add_entries(struct pgtable_census *census, const char *in, size_t n)
@@ -131,15 +125,15 @@ static void add_entries(struct pgtable_census *census, const char *in, size_t n)
 
 	while (n) {
 		size_t len = n < BLOCK ? n : BLOCK;
-		size_t next = n - len < BLOCK ? n - len : BLOCK;
 
+		/* memory would idle while a block is counted */
+		if (n >= (AHEAD + 1) * BLOCK)
+			for (size_t i = 0; i < BLOCK * sizeof(uint64_t); i += 64)
+				__builtin_prefetch(in + AHEAD * BLOCK * sizeof(uint64_t) + i);
 		census->ops->census_bins(in, bins, len);
+		add_to_bins(census, bins, len);
 		in += len * sizeof(uint64_t);
 		n -= len;
-		/* memory would idle while they are counted */
-		for (size_t i = 0; i < next * sizeof(uint64_t); i += 64)
-			__builtin_prefetch(in + i);
-		add_to_bins(census, bins, len);
 	}
 }
 
