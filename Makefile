@@ -33,12 +33,11 @@ $(VENV)/.test: $(BIN)/python $(SOURCES)
 	@$(PIP) install --editable '.[test]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.test
-	@$(PIP) install --editable '.[test,dev]'
-	@touch $@
-
-$(VENV)/.bench: $(VENV)/.test
-	@$(PIP) install --editable '.[test,bench]'
+# Only what an extra adds: installing the project again would compile it again.
+$(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: $(VENV)/.test
+	@$(BIN)/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
+	    print("\n".join(project["project"]["optional-dependencies"][sys.argv[1]]))' $* > $(VENV)/$*.txt
+	@$(PIP) install --requirement $(VENV)/$*.txt
 	@touch $@
 
 setup: $(VENV)/.test
