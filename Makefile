@@ -64,7 +64,7 @@ lint: $(VENV)/.dev
 SANITIZE_BASE := build/sanitize
 # what runs our C; the rest of the tests is about Python
 SANITIZE_TESTS ?= tests/engines tests/images tests/test_census.py --ignore tests/engines/kernel_tree
-sanitize: $(VENV)/.test
+sanitize: $(VENV)/.dev
 	PGTABLE_SANITIZE=1 $(BIN)/python setup.py -q build --build-base $(SANITIZE_BASE) \
 	    --build-lib $(SANITIZE_BASE)/lib
 	PGTABLE_SANITIZE=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(SANITIZE_BASE)/lib \
