@@ -69,7 +69,7 @@ sanitize: $(VENV)/.dev
 	    --build-lib $(SANITIZE_BASE)/lib
 	PGTABLE_SANITIZE=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(SANITIZE_BASE)/lib \
 	    PYTHONMALLOC=malloc LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
-	    ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest $(SANITIZE_TESTS)
+	    ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest -o pythonpath= $(SANITIZE_TESTS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output pgtable/engines/_native.*.so

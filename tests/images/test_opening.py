@@ -145,7 +145,7 @@ def test_every_truncation_is_a_message_or_a_note(
         (Path(sys.executable).resolve().read_bytes()[:4096], "not a core"),
         (b"\xfd7zXZ\0" + bytes(50), "damaged or cut short"),
         (lzma.compress(bytes(9999))[:-20], "damaged or cut short"),
-        (b"KDUMP   " + bytes(50), "cut short|needs the package drgn"),
+        (b"KDUMP   " + bytes(50), "cut short|need the package drgn"),
     ],
 )
 def test_what_is_no_image(tmp_path: Path, content: bytes, message: str) -> None:
