@@ -83,40 +83,44 @@ static inline void add_to_bin(struct pgtable_census *census, uint32_t bin, uint3
 		census->touched[bin >> GROUP_BITS] = 1;
 }
 
-/* Are the next eight all of this kind?  As words of two, which saves half the compares. */
-static inline int eight_are(const uint32_t *bins, uint32_t kind)
+/* As words of two, which saves half the compares. */
+static inline int four_alike(const uint32_t *bins)
 {
-	uint64_t two[4], both = (uint64_t)kind << 32 | kind;
+	uint64_t two[2];
 
 	memcpy(two, bins, sizeof(two));
-	return ((two[0] ^ both) | (two[1] ^ both) | (two[2] ^ both) | (two[3] ^ both)) == 0;
+	return two[0] == two[1] && bins[0] == bins[1];
+}
+
+static inline void add_four(struct pgtable_census *census, const uint32_t *bins)
+{
+	if (four_alike(bins)) {
+		add_to_bin(census, bins[0], 4);
+		return;
+	}
+	for (size_t i = 0; i < 4; i++)
+		add_to_bin(census, bins[i], 1);
 }
 
 /*
  * Tables hold runs of one kind, and adding to one bin again and again waits for
- * its own store each time: a run is counted in a register and added once.
+ * its own store each time: eight or four alike are added at once.  Ends of runs
+ * are not looked for, as in mixed tables the processor could not foresee them.
  */
 static void add_to_bins(struct pgtable_census *census, const uint32_t *bins, size_t n)
 {
-	uint32_t kind = bins[0], length = 0;
 	size_t i = 0;
 
-	while (i < n) {
-		if (n - i >= 8 && eight_are(bins + i, kind)) {
-			length += 8;
-			i += 8;
+	for (; n - i >= 8; i += 8) {
+		if (four_alike(bins + i) && four_alike(bins + i + 4) && bins[i] == bins[i + 4]) {
+			add_to_bin(census, bins[i], 8);
 			continue;
 		}
-		for (size_t end = n - i < 8 ? n : i + 8; i < end; i++) {
-			if (bins[i] != kind) {
-				add_to_bin(census, kind, length);
-				kind = bins[i];
-				length = 0;
-			}
-			length++;
-		}
+		add_four(census, bins + i);
+		add_four(census, bins + i + 4);
 	}
-	add_to_bin(census, kind, length);
+	for (; i < n; i++)
+		add_to_bin(census, bins[i], 1);
 }
 
 static void add_entries(struct pgtable_census *census, const char *in, size_t n)
