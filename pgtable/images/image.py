@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from .walk import Root, Walk, run_census, run_walk
 _FRAME = 0x000F_FFFF_FFFF_F000
 
 
-class Image:
+class Image(ABC):
     """The physical memory of a machine, as far as a file holds it.
 
     Made by :func:`pgtable.open_image`; used in ``with``, or closed with :meth:`close`.
@@ -37,16 +38,16 @@ class Image:
         self.notes = remarks
 
     @property
+    @abstractmethod
     def ranges(self) -> np.ndarray:
         """Physical memory that the image holds: [start, end) a row, uint64, in order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, pa: int, n: int) -> bytes:
         """Return n bytes from a physical address.
 
         Raises ValueError where the image does not hold them all.
         """
-        raise NotImplementedError
 
     def pages(self, pas: Any) -> np.ndarray:
         """Return whole pages: uint64 of shape (len(pas), 512).
@@ -59,14 +60,15 @@ class Image:
             raise ValueError("pas has an address that is no multiple of 4096")
         return self._pages(wanted)
 
+    @abstractmethod
     def _pages(self, pas: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Return whole pages at addresses that were checked."""
 
+    @abstractmethod
     def tables(self, root: Root) -> Segments:
         """Return memory with at least all the tables below a root, for the C walker."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Let go of the file; results of walks stay."""
 
     def __enter__(self) -> Image:
@@ -238,7 +240,7 @@ class MappedImage(Image):
         """Return all of the memory: it is there already."""
         return self.segments
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Let go of the file; results of walks stay."""
         self._segments = None
 
