@@ -240,7 +240,7 @@ class MappedImage(Image):
         """Return all of the memory: it is there already."""
         return self.segments
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+    def close(self) -> None:
         """Let go of the file; results of walks stay."""
         self._segments = None
 
