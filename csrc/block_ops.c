@@ -7,24 +7,8 @@
 
 #include "bulk_loops.h"
 #include "census_key.h"
-
-#if defined(__SSE2__) && !defined(PGTABLE_SCALAR)
-#include <immintrin.h>
-#define PGTABLE_HAS_STREAM 1
-#if defined(__AVX512F__)
-typedef __m512i stream_vector;
-#define stream_load(p) _mm512_loadu_si512(p)
-#define stream_store(p, v) _mm512_stream_si512((void *)(p), v)
-#elif defined(__AVX2__)
-typedef __m256i stream_vector;
-#define stream_load(p) _mm256_loadu_si256((const void *)(p))
-#define stream_store(p, v) _mm256_stream_si256((void *)(p), v)
-#else
-typedef __m128i stream_vector;
-#define stream_load(p) _mm_loadu_si128((const void *)(p))
-#define stream_store(p, v) _mm_stream_si128((void *)(p), v)
-#endif
-#endif
+#include "form_loops.h"
+#include "stream.h"
 
 static void block_stream(void *out, const void *in, size_t n)
 {
@@ -87,6 +71,9 @@ extern const struct pgtable_block_ops PGTABLE_BLOCK_OPS;
 
 const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
 	.isa = PGTABLE_THIS_ISA,
+	.form = block_form,
+	.form_where = block_form_where,
+	.form_stream = block_form_stream,
 	.stream = block_stream,
 	.stream_end = block_stream_end,
 	.select = block_select,

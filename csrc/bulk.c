@@ -57,21 +57,32 @@ static void prefetch_block(const struct call *call, size_t at)
 		__builtin_prefetch(in + i);
 }
 
+static int is_map(const struct pgtable_step *step)
+{
+	return step->form || step->helper->map;
+}
+
 static size_t number_of_maps(const struct call *call)
 {
-	return call->nsteps - (call->steps[call->nsteps - 1].helper->map == NULL);
+	return call->nsteps - !is_map(&call->steps[call->nsteps - 1]);
+}
+
+/* The helper's own loop; its form only where it stands for several. */
+static void run_map(const struct call *call, const struct pgtable_step *step, const void *in,
+		    void *out, size_t at, size_t n)
+{
+	if (step->helper)
+		step->helper->map(in, entries_at(step->arguments, at), step->argument, out, n);
+	else
+		call->ops->form(step->form, in, out, n);
 }
 
 /* All maps of the chain, from in to out; out may be in. */
 static void run_maps(const struct call *call, size_t maps, const void *in,
 		     void *out, size_t at, size_t n)
 {
-	for (size_t s = 0; s < maps; s++) {
-		const struct pgtable_step *step = &call->steps[s];
-
-		step->helper->map(s ? out : in, entries_at(step->arguments, at),
-				  step->argument, out, n);
-	}
+	for (size_t s = 0; s < maps; s++)
+		run_map(call, &call->steps[s], s ? out : in, out, at, n);
 }
 
 static const uint8_t *where_of_block(const struct call *call, const void *in,
@@ -125,26 +136,40 @@ static uint64_t test_block(const struct call *call, size_t at, size_t n)
 	return 0;
 }
 
-/* One helper, every entry, nothing between load and store: no need of blocks. */
-static int is_one_loop(const struct call *call, int stream)
+/* Can where be asked in the loop itself, since elsewhere out is what in is? */
+static int is_form_where(const struct call *call)
 {
-	return call->nsteps == 1 && !call->where && !call->where_test && !stream;
+	return call->where_test && call->where_test->condition && call->steps[0].form &&
+	       (call->out == call->in || call->otherwise == call->in);
 }
 
-static uint64_t run_one_loop(const struct call *call, size_t at, size_t n)
+/* One loop, nothing between load and store: no need of blocks. */
+static int is_one_loop(const struct call *call, int stream)
+{
+	if (call->nsteps != 1 || call->where)
+		return 0;
+	if (call->where_test)
+		return is_form_where(call);
+	return !stream || call->steps[0].form;
+}
+
+static uint64_t run_one_loop(const struct call *call, int stream, size_t at, size_t n)
 {
 	const struct pgtable_step *step = call->steps;
 	const void *in = entries_at(call->in, at);
 	const void *arguments = entries_at(step->arguments, at);
+	void *out = call->out ? (char *)call->out + at * sizeof(uint64_t) : NULL;
 
-	if (step->helper->map) {
-		step->helper->map(in, arguments, step->argument,
-				  (char *)call->out + at * sizeof(uint64_t), n);
-		return 0;
-	}
-	if (!call->out)
+	if (call->where_test)
+		call->ops->form_where(step->form, call->where_test->condition, in, out, n);
+	else if (stream)
+		call->ops->form_stream(step->form, in, out, n);
+	else if (is_map(step))
+		run_map(call, step, in, out, at, n);
+	else if (!call->out)
 		return step->helper->count(in, arguments, step->argument, n);
-	step->helper->test(in, arguments, step->argument, (uint8_t *)call->out + at, n);
+	else
+		step->helper->test(in, arguments, step->argument, (uint8_t *)call->out + at, n);
 	return 0;
 }
 
@@ -157,12 +182,14 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 {
 	struct run *run = context;
 	const struct call *call = run->call;
-	int is_map = number_of_maps(call) == call->nsteps;
-	int stream = is_map && call->out != call->in && call->n >= call->stream_from;
+	int maps_alone = number_of_maps(call) == call->nsteps;
+	int stream = maps_alone && call->out != call->in && call->n >= call->stream_from;
 	uint64_t total = 0;
 
 	if (is_one_loop(call, stream)) {
-		run->total[index] = run_one_loop(call, first, n);
+		run->total[index] = run_one_loop(call, stream, first, n);
+		if (stream)
+			call->ops->stream_end();
 		return;
 	}
 	for (size_t done = 0; done < n; done += BLOCK) {
@@ -171,7 +198,7 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 
 		if (left >= (AHEAD + 1) * BLOCK)
 			prefetch_block(call, first + done + AHEAD * BLOCK);
-		if (is_map)
+		if (maps_alone)
 			map_block(call, stream, first + done, len);
 		else
 			total += test_block(call, first + done, len);

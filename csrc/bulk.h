@@ -44,10 +44,31 @@ struct pgtable_helper {
 	pgtable_count_loop *count;
 };
 
+/* What form.h finds: out = (in & keep) | set | what moves between Dirty and Cow. */
+struct pgtable_form {
+	uint64_t keep;
+	uint64_t set;
+	uint64_t to_cow;	/* the Dirty bit, or 0 */
+	uint64_t to_dirty;	/* the Cow bit, or 0 */
+};
+
+/* True where (entry & mask) == value; negate: where not. */
+struct pgtable_condition {
+	uint64_t mask;
+	uint64_t value;
+	int negate;
+};
+
 /* What the driver does to blocks between loops, per instruction set. */
 struct pgtable_block_ops {
 	int isa;
+	void (*form)(const struct pgtable_form *form, const void *in, void *out, size_t n);
+	/* the same where the condition holds; elsewhere out is in */
+	void (*form_where)(const struct pgtable_form *form,
+			   const struct pgtable_condition *condition,
+			   const void *in, void *out, size_t n);
 	/* to memory that is not read again soon: past the caches */
+	void (*form_stream)(const struct pgtable_form *form, const void *in, void *out, size_t n);
 	void (*stream)(void *out, const void *in, size_t n);
 	void (*stream_end)(void);
 	/* out[i] = where[i] ? yes[i] : no[i], of words and of bytes */
@@ -72,9 +93,11 @@ struct pgtable_instance {
 };
 
 struct pgtable_step {
-	const struct pgtable_helper *helper;
+	const struct pgtable_helper *helper;	/* NULL: of several, form alone */
 	const void *arguments;
 	uint64_t argument;
+	const struct pgtable_form *form;		/* of a map that has one, or NULL */
+	const struct pgtable_condition *condition;	/* of a test that has one, or NULL */
 };
 
 /* One entry, for scalar calls. */

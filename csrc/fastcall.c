@@ -35,8 +35,9 @@ typedef uint64_t run_fn(const struct pgtable_block_ops *ops,
 typedef struct {
 	PyObject_HEAD
 	const struct pgtable_helper *helper;	/* the last of the chain */
-	const struct pgtable_step *steps;	/* NULL: the helper alone */
+	const struct pgtable_step *steps;	/* NULL: a helper with an argument */
 	size_t nsteps;
+	int is_chain;
 	const struct pgtable_block_ops *ops;
 	run_fn *run;
 	const void *engine;	/* tells engines apart, never followed */
@@ -45,7 +46,7 @@ typedef struct {
 /* One call, as far as it is plain. */
 struct call {
 	const FastCall *self;
-	struct pgtable_step own;	/* the step of a helper alone */
+	struct pgtable_step own;	/* the step of a helper with its argument */
 	PyObject *array;
 	PyObject *out;
 	PyObject *where;
@@ -78,12 +79,12 @@ static int parse(PyObject *self, PyObject *args, PyObject *kwargs, struct call *
 {
 	const struct pgtable_helper *helper = ((FastCall *)self)->helper;
 	Py_ssize_t given = kwargs ? PyDict_Size(kwargs) : 0;
-	int takes_argument = helper && !((FastCall *)self)->steps && helper->argument;
+	int takes_argument = helper && !((FastCall *)self)->is_chain && helper->argument;
 
 	if (!helper || PyTuple_Size(args) != (takes_argument ? 2 : 1))
 		return 0;
 	call->self = (FastCall *)self;
-	call->own = (struct pgtable_step){ helper, NULL, 0 };
+	call->own = (struct pgtable_step){ .helper = helper };
 	if (takes_argument && !get_word(PyTuple_GetItem(args, 1), &call->own.argument))
 		return 0;
 	call->array = PyTuple_GetItem(args, 0);
@@ -138,16 +139,14 @@ static size_t entries_of(const struct call *call)
 }
 
 /* The step of a test helper of the same engine, or NULL. */
-static const struct pgtable_step *where_test(const struct call *call, struct pgtable_step *step)
+static const struct pgtable_step *where_test(const struct call *call)
 {
 	const FastCall *where = (const FastCall *)call->where;
 
-	if (!PyObject_TypeCheck(call->where, fastcall_type) || where->steps || !where->helper ||
-	    !where->helper->test || where->helper->argument ||
-	    where->engine != call->self->engine)
+	if (!PyObject_TypeCheck(call->where, fastcall_type) || where->is_chain || !where->helper ||
+	    !where->helper->test || where->engine != call->self->engine)
 		return NULL;
-	*step = (struct pgtable_step){ where->helper, NULL, 0 };
-	return step;
+	return where->steps;	/* NULL where it takes an argument */
 }
 
 /* One helper and nothing else: straight into its loop. */
@@ -173,7 +172,7 @@ static uint64_t run(const struct call *call, void *out, const struct pgtable_ste
 	PyThreadState *state = n > KEEP_LOCK ? PyEval_SaveThread() : NULL;
 	uint64_t total;
 
-	if (!self->steps && !test && !mask)
+	if (!self->is_chain && !test && !mask)
 		total = run_alone(call, out);
 	else
 		total = self->run(self->ops, self->steps ? self->steps : &call->own,
@@ -187,7 +186,6 @@ static uint64_t run(const struct call *call, void *out, const struct pgtable_ste
 /* Run with where taken care of; 0 if that is not plain. */
 static int run_where(struct call *call, void *out, uint64_t *total)
 {
-	struct pgtable_step step;
 	const struct pgtable_step *test;
 	int plain;
 
@@ -195,7 +193,7 @@ static int run_where(struct call *call, void *out, uint64_t *total)
 		*total = run(call, out, NULL, NULL);
 		return 1;
 	}
-	test = where_test(call, &step);
+	test = where_test(call);
 	if (test) {
 		*total = run(call, out, test, NULL);
 		return 1;
@@ -304,7 +302,7 @@ static PyObject *fastcall_call(PyObject *self, PyObject *args, PyObject *kwargs)
 	} else if (!call.where) {
 		if (!get_word(call.array, &entry))
 			result = call_new(&call);
-		else if (!call.self->steps)
+		else if (!call.self->is_chain)
 			result = call_int(&call, entry);
 	}
 	if (result || PyErr_Occurred())
@@ -328,18 +326,20 @@ static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs
 	return hand_on(self, name_count, args, kwargs);
 }
 
-/* All but the number of steps are addresses, as cffi gives them. */
+/* Addresses come as cffi gives them, as ints. */
 static PyObject *fastcall_bind(PyObject *self, PyObject *args)
 {
 	FastCall *call = (FastCall *)self;
 	unsigned long long helper, steps, nsteps, ops, run_address, engine;
+	int is_chain;
 
-	if (!PyArg_ParseTuple(args, "KKKKKK", &helper, &steps, &nsteps, &ops, &run_address,
-			      &engine))
+	if (!PyArg_ParseTuple(args, "KKKpKKK", &helper, &steps, &nsteps, &is_chain, &ops,
+			      &run_address, &engine))
 		return NULL;
 	call->helper = (const struct pgtable_helper *)(uintptr_t)helper;
 	call->steps = (const struct pgtable_step *)(uintptr_t)steps;
 	call->nsteps = (size_t)nsteps;
+	call->is_chain = is_chain;
 	call->ops = (const struct pgtable_block_ops *)(uintptr_t)ops;
 	call->run = (run_fn *)(uintptr_t)run_address;
 	call->engine = (const void *)(uintptr_t)engine;
@@ -350,7 +350,7 @@ static PyMethodDef methods[] = {
 	{ "count", (PyCFunction)(void (*)(void))fastcall_count, METH_VARARGS | METH_KEYWORDS,
 	  "Count the entries for which a test is true; see Operation.count." },
 	{ "_bind", fastcall_bind, METH_VARARGS,
-	  "Take calls: helper, steps (0: the helper alone), how many, ops, pgtable_run, engine." },
+	  "Take calls: helper, steps, how many, whether a chain, ops, pgtable_run, engine." },
 	{ NULL, NULL, 0, NULL },
 };
 

@@ -47,7 +47,9 @@ class CompiledHelper(FastCall, Helper):
     @handle.setter
     def handle(self, handle: Any) -> None:
         self._handle = handle
-        self._bind(_address(handle), 0, 0, *self.engine.addresses())
+        #: without an argument it is one step, always the same, as ``where`` too
+        self.c_steps = None if self.argument else CSteps(self.own_steps, self.engine.has_forms)
+        self._bind(_address(handle), *_bound(self.c_steps), False, *self.engine.addresses())
 
 
 class CompiledChain(FastCall, Chain):
@@ -60,7 +62,7 @@ class CompiledChain(FastCall, Chain):
     def __init__(self, steps: Iterable[StepLike]):
         super().__init__(steps)
         #: a call may still be running the steps of an earlier instruction set
-        self._c_steps: list[Any] = []
+        self._c_steps: list[CSteps] = []
         self.rebind()
         self.engine.chains.add(self)
 
@@ -68,14 +70,18 @@ class CompiledChain(FastCall, Chain):
         """Run the loops that the helpers run now."""
         if any(isinstance(argument, np.ndarray) for _, argument in self.steps):
             return
-        c_steps, _ = _make_c_steps(self._steps(MISSING, None))
-        self._c_steps.append(c_steps)
+        self._c_steps.append(CSteps(self._steps(MISSING, None), self.engine.has_forms))
         last = self.steps[-1][0].handle
-        self._bind(_address(last), _address(c_steps), len(self.steps), *self.engine.addresses())
+        bound = _bound(self._c_steps[-1])
+        self._bind(_address(last), *bound, True, *self.engine.addresses())
 
 
 def _address(pointer: Any) -> int:
     return int(ffi.cast("uintptr_t", pointer))
+
+
+def _bound(c_steps: CSteps | None) -> tuple[int, int]:
+    return (0, 0) if c_steps is None else (_address(c_steps.array), c_steps.n)
 
 
 class CompiledEngine(Engine):
@@ -84,11 +90,15 @@ class CompiledEngine(Engine):
     #: Chains in C's form are kept for the next call; no more than so many.
     KEPT_STEPS = 256
 
+    #: May helpers be run by a closed form that was found by trying them?  Only where
+    #: tests have shown for each that it is one (csrc/form.h).
+    has_forms = False
+
     def __init__(self, name: str, ops: Any):
         self.name = name
         self.ops = ops
         self.chains: weakref.WeakSet[CompiledChain] = weakref.WeakSet()
-        self._kept_steps: dict[tuple[Step, ...], tuple[Any, list[Any]]] = {}
+        self._kept_steps: dict[tuple[Step, ...], CSteps] = {}
 
     def addresses(self) -> tuple[int, int, int]:
         """Return what calls from C need besides their steps."""
@@ -115,12 +125,12 @@ class CompiledEngine(Engine):
         if entries.size == 0:
             return 0
         source = _from_buffer(entries)
-        c_steps, _alive = self._c_steps(steps)
+        c_steps = self._c_steps(steps)
         return lib.pgtable_run(
             self.ops,
-            c_steps,
-            len(steps),
-            self._c_steps(where.own_steps)[0] if isinstance(where, Helper) else _NULL,
+            c_steps.array,
+            c_steps.n,
+            self._c_steps(where.own_steps).array if isinstance(where, Helper) else _NULL,
             _from_buffer(where) if isinstance(where, np.ndarray) else _NULL,
             source,
             _NULL if out is None else source if out is entries else _from_buffer(out),
@@ -130,15 +140,15 @@ class CompiledEngine(Engine):
             threads,
         )
 
-    def _c_steps(self, steps: tuple[Step, ...]) -> tuple[Any, list[Any]]:
+    def _c_steps(self, steps: tuple[Step, ...]) -> CSteps:
         try:
             return self._kept_steps[steps]
         except KeyError:
             if len(self._kept_steps) >= self.KEPT_STEPS:
                 self._kept_steps.clear()
-            return self._kept_steps.setdefault(steps, _make_c_steps(steps))
+            return self._kept_steps.setdefault(steps, CSteps(steps, self.has_forms))
         except TypeError:  # an array as argument: of this call alone
-            return _make_c_steps(steps)
+            return CSteps(steps, False)
 
 
 _NULL = ffi.NULL
@@ -146,18 +156,34 @@ _RUN = ffi.addressof(lib, "pgtable_run")
 _from_buffer = ffi.from_buffer
 
 
-def _make_c_steps(steps: tuple[Step, ...]) -> tuple[Any, list[Any]]:
-    """Return a C array of the steps, and what must stay alive with it."""
-    array = ffi.new("struct pgtable_step[]", len(steps))
-    arguments = []
-    for c_step, step in zip(array, steps, strict=True):
-        c_step.helper = step.helper.handle
-        if isinstance(step.argument, np.ndarray):
-            arguments.append(_from_buffer(step.argument))
-            c_step.arguments = arguments[-1]
-        else:
-            c_step.argument = step.argument
-    return array, arguments
+class CSteps:
+    """Steps as C takes them: ``array`` of ``n``, and what must stay alive with it."""
+
+    def __init__(self, steps: tuple[Step, ...], has_forms: bool):
+        self.n = len(steps)
+        self.array = ffi.new("struct pgtable_step[]", self.n)
+        self._alive: list[Any] = []
+        for c_step, step in zip(self.array, steps, strict=True):
+            c_step.helper = step.helper.handle
+            if isinstance(step.argument, np.ndarray):
+                self._alive.append(_from_buffer(step.argument))
+                c_step.arguments = self._alive[-1]
+            else:
+                c_step.argument = step.argument
+        if has_forms:
+            self._find_forms()
+
+    def _find_forms(self) -> None:
+        """Make one step of neighbours that have a form, and find that of a test."""
+        fused = ffi.new("struct pgtable_step[]", self.n)
+        forms = ffi.new("struct pgtable_form[]", self.n)
+        condition = ffi.new("struct pgtable_condition *")
+        self.n = lib.pgtable_fuse(self.array, self.n, fused, forms)
+        last = fused[self.n - 1]
+        if last.helper and lib.pgtable_form_of_test(last.helper, last.argument, condition):
+            last.condition = condition
+        self.array = fused
+        self._alive += [forms, condition]
 
 
 def as_info_fields(helper: Any) -> tuple[str, str, str, str, str | None]:

@@ -205,8 +205,8 @@ class Helper(Operation):
         self.level = info.level
         self.kind = info.kind
         self.argument = info.argument
-        self.handle = handle
         self.own_steps = (Step(self, 0),)
+        self.handle = handle
         self.__doc__ = describe(info)
 
     def __repr__(self) -> str:

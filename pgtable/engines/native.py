@@ -49,6 +49,8 @@ def _checked_isa(name: str, source: str) -> str:
 class NativeEngine(CompiledEngine):
     """Our own helpers, compiled with the switches as constants."""
 
+    has_forms = True
+
     def __init__(self, switches: Switches, isa_name: str):
         self.rules, self.shstk, self.config = switches
         self.switches = switches

@@ -33,7 +33,7 @@ ISAS = _sibling("isas").ISAS
 #: cache.  Debug information of all loops would be larger than the loops.
 LOOP_FLAGS = ("-falign-loops=64", "-g0")
 COMMON_FLAGS = ("-std=gnu11", "-O3", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c", "walk.c")
+SOURCES = ("bulk.c", "census.c", "dispatch.c", "form.c", "parallel.c", "walk.c")
 
 
 #: What the objects of each instruction set are made from.
@@ -42,6 +42,8 @@ LOOP_SOURCES = (
     "bulk.h",
     "bulk_loops.h",
     "census_key.h",
+    "form.h",
+    "form_loops.h",
     "helpers.def",
     "instance.c",
     "pgtable.h",
@@ -49,6 +51,7 @@ LOOP_SOURCES = (
     "pgtable_saved_dirty.h",
     "pgtable_types.h",
     "shim.h",
+    "stream.h",
 )
 
 
@@ -121,5 +124,5 @@ def make_ffi() -> FFI:
     return ffi
 
 
-HEADERS = ("bulk.h", "census.h", "walk.h")
+HEADERS = ("bulk.h", "census.h", "form.h", "walk.h")
 ffibuilder = make_ffi()

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "form.h"
+
+#define PGTABLE_SHSTK 0	/* only bits are used here: they are the same with and without */
+#define CONFIG_X86_SHADOW_STACK 1
+#include "pgtable_types.h"
+
+#define BITS 64
+_Static_assert(PGTABLE_FORM_SHIFT == _PAGE_BIT_COW - _PAGE_BIT_DIRTY, "where Cow is");
+
+/*
+ * Entries to try: every setting of Write, Dirty and Cow, on nothing, on
+ * everything, on each single other bit, on all but one, and on noise.
+ */
+#define STATES 8
+#define NOISES 14
+#define BACKGROUNDS (2 + 2 * BITS + NOISES)
+#define PROBES (STATES * BACKGROUNDS)
+
+static uint64_t background(size_t i)
+{
+	if (i < 2)
+		return i ? ~(uint64_t)0 : 0;
+	i -= 2;
+	if (i < BITS)
+		return (uint64_t)1 << i;
+	i -= BITS;
+	if (i < BITS)
+		return ~((uint64_t)1 << i);
+	/* multiples of an odd constant, the golden ratio's: bits in no order */
+	return (i - BITS + 1) * (uint64_t)0x9e3779b97f4a7c15;
+}
+
+static uint64_t state(size_t i)
+{
+	return (i & 1 ? _PAGE_RW : 0) | (i & 2 ? _PAGE_DIRTY : 0) | (i & 4 ? _PAGE_COW : 0);
+}
+
+static void fill_probes(uint64_t *probes)
+{
+	const uint64_t states = state(STATES - 1);
+
+	for (size_t i = 0; i < BACKGROUNDS; i++)
+		for (size_t s = 0; s < STATES; s++)
+			probes[i * STATES + s] = (background(i) & ~states) | state(s);
+}
+
+static uint64_t apply_form(const struct pgtable_form *form, uint64_t entry)
+{
+	return (entry & form->keep) | form->set | (entry & form->to_cow) << PGTABLE_FORM_SHIFT |
+	       (entry & form->to_dirty) >> PGTABLE_FORM_SHIFT;
+}
+
+static uint64_t run_map(const struct pgtable_helper *helper, uint64_t arg, uint64_t entry)
+{
+	helper->map(&entry, NULL, arg, &entry, 1);
+	return entry;
+}
+
+/* What the form must be, if there is one. */
+static void guess_form(const struct pgtable_helper *helper, uint64_t arg, struct pgtable_form *form)
+{
+	*form = (struct pgtable_form){ .set = run_map(helper, arg, 0) };
+	for (unsigned bit = 0; bit < BITS; bit++) {
+		uint64_t one = (uint64_t)1 << bit;
+
+		form->keep |= run_map(helper, arg, one) & one & ~form->set;
+	}
+	form->to_cow = run_map(helper, arg, _PAGE_DIRTY) & _PAGE_COW & ~form->set ? _PAGE_DIRTY : 0;
+	form->to_dirty = run_map(helper, arg, _PAGE_COW) & _PAGE_DIRTY & ~form->set ? _PAGE_COW : 0;
+}
+
+int pgtable_form_of_map(const struct pgtable_helper *helper, uint64_t arg,
+			struct pgtable_form *form)
+{
+	uint64_t probes[PROBES], results[PROBES];
+
+	if (!helper->map)
+		return 0;
+	fill_probes(probes);
+	guess_form(helper, arg, form);
+	helper->map(probes, NULL, arg, results, PROBES);
+	for (size_t i = 0; i < PROBES; i++)
+		if (results[i] != apply_form(form, probes[i]))
+			return 0;
+	return 1;
+}
+
+static int apply_condition(const struct pgtable_condition *condition, uint64_t entry)
+{
+	return ((entry & condition->mask) == condition->value) != condition->negate;
+}
+
+static int run_test(const struct pgtable_helper *helper, uint64_t arg, uint64_t entry)
+{
+	return helper->count(&entry, NULL, arg, 1) != 0;
+}
+
+/*
+ * A condition is true (negate: false) for one value of its bits only: from an entry
+ * that has it, turning over one of these bits takes it away.
+ */
+static int guess_condition(const struct pgtable_helper *helper, uint64_t arg, int negate,
+			   const uint64_t *probes, struct pgtable_condition *condition)
+{
+	size_t i = 0;
+
+	while (i < PROBES && run_test(helper, arg, probes[i]) == negate)
+		i++;
+	if (i == PROBES)
+		return 0;
+	*condition = (struct pgtable_condition){ .negate = negate };
+	for (unsigned bit = 0; bit < BITS; bit++)
+		if (run_test(helper, arg, probes[i] ^ (uint64_t)1 << bit) == negate)
+			condition->mask |= (uint64_t)1 << bit;
+	condition->value = probes[i] & condition->mask;
+	return 1;
+}
+
+static int condition_holds(const struct pgtable_helper *helper, uint64_t arg,
+			   const struct pgtable_condition *condition, uint64_t entry)
+{
+	return run_test(helper, arg, entry) == apply_condition(condition, entry);
+}
+
+/* On every probe, on each with the value put in, and with one bit of that turned over. */
+static int is_condition(const struct pgtable_helper *helper, uint64_t arg, const uint64_t *probes,
+			const struct pgtable_condition *condition)
+{
+	for (size_t i = 0; i < PROBES; i++) {
+		uint64_t with_value = (probes[i] & ~condition->mask) | condition->value;
+		uint64_t one_off = with_value ^ (condition->mask & (uint64_t)1 << i % BITS);
+
+		if (!condition_holds(helper, arg, condition, probes[i]) ||
+		    !condition_holds(helper, arg, condition, with_value) ||
+		    !condition_holds(helper, arg, condition, one_off))
+			return 0;
+	}
+	return 1;
+}
+
+int pgtable_form_of_test(const struct pgtable_helper *helper, uint64_t arg,
+			 struct pgtable_condition *condition)
+{
+	uint64_t probes[PROBES];
+
+	if (!helper->test)
+		return 0;
+	fill_probes(probes);
+	for (int negate = 0; negate < 2; negate++)
+		if (guess_condition(helper, arg, negate, probes, condition) &&
+		    is_condition(helper, arg, probes, condition))
+			return 1;
+	return 0;
+}
+
+/* The form of first, then second: what becomes of each bit, followed through both. */
+static struct pgtable_form then(const struct pgtable_form *first, const struct pgtable_form *second)
+{
+	struct pgtable_form both = {
+		.keep = first->keep & second->keep,
+		.set = apply_form(second, first->set),
+		.to_cow = second->keep & _PAGE_COW ? first->to_cow : 0,
+		.to_dirty = second->keep & _PAGE_DIRTY ? first->to_dirty : 0,
+	};
+
+	if (second->to_cow) {
+		both.to_cow |= first->keep & _PAGE_DIRTY;
+		both.keep |= first->to_dirty;		/* there and back: Cow is where it was */
+	}
+	if (second->to_dirty) {
+		both.to_dirty |= first->keep & _PAGE_COW;
+		both.keep |= first->to_cow;
+	}
+	return both;
+}
+
+size_t pgtable_fuse(const struct pgtable_step *steps, size_t nsteps,
+		    struct pgtable_step *fused, struct pgtable_form *forms)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < nsteps; i++) {
+		struct pgtable_form *form = &forms[n];
+
+		fused[n] = steps[i];
+		fused[n].form = NULL;
+		if (!steps[i].arguments &&
+		    pgtable_form_of_map(steps[i].helper, steps[i].argument, form)) {
+			if (n && fused[n - 1].form) {
+				forms[n - 1] = then(&forms[n - 1], form);
+				fused[n - 1].helper = NULL;
+				continue;
+			}
+			fused[n].form = form;
+		}
+		n++;
+	}
+	return n;
+}
