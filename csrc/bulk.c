@@ -173,6 +173,41 @@ static uint64_t run_one_loop(const struct call *call, int stream, size_t at, siz
 	return 0;
 }
 
+/*
+ * Entries before those that start at a cache line of what is written (or, by a test, read).
+ * Large arrays of NumPy start 16 bytes into a page: each second vector would lie in two
+ * lines, which costs a fifth of the time.
+ */
+static size_t entries_to_line(const struct call *call, int maps_alone, size_t first, size_t n)
+{
+	uintptr_t start = (uintptr_t)entries_at(maps_alone ? call->out : call->in, first);
+	size_t head = -start % PGTABLE_LINE / sizeof(uint64_t);
+
+	return start % sizeof(uint64_t) || head > n ? 0 : head;
+}
+
+static uint64_t run_blocks(const struct call *call, int maps_alone, int stream, size_t first,
+			   size_t n)
+{
+	uint64_t total = 0;
+	size_t len = entries_to_line(call, maps_alone, first, n);
+
+	for (size_t done = 0; done < n; done += len) {
+		size_t left = n - done;
+
+		/* the first one is short, if need be, and aligns all others */
+		if (done || !len)
+			len = left < BLOCK ? left : BLOCK;
+		if (left >= (AHEAD + 1) * BLOCK)
+			prefetch_block(call, first + done + AHEAD * BLOCK);
+		if (maps_alone)
+			map_block(call, stream, first + done, len);
+		else
+			total += test_block(call, first + done, len);
+	}
+	return total;
+}
+
 struct run {
 	const struct call *call;
 	uint64_t total[PGTABLE_MAX_THREADS];
@@ -184,28 +219,17 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 	const struct call *call = run->call;
 	int maps_alone = number_of_maps(call) == call->nsteps;
 	int stream = maps_alone && call->out != call->in && call->n >= call->stream_from;
-	uint64_t total = 0;
 
 	if (is_one_loop(call, stream)) {
-		run->total[index] = run_one_loop(call, stream, first, n);
-		if (stream)
-			call->ops->stream_end();
-		return;
-	}
-	for (size_t done = 0; done < n; done += BLOCK) {
-		size_t left = n - done;
-		size_t len = left < BLOCK ? left : BLOCK;
+		size_t head = entries_to_line(call, maps_alone, first, n);
 
-		if (left >= (AHEAD + 1) * BLOCK)
-			prefetch_block(call, first + done + AHEAD * BLOCK);
-		if (maps_alone)
-			map_block(call, stream, first + done, len);
-		else
-			total += test_block(call, first + done, len);
+		run->total[index] = head ? run_one_loop(call, stream, first, head) : 0;
+		run->total[index] += run_one_loop(call, stream, first + head, n - head);
+	} else {
+		run->total[index] = run_blocks(call, maps_alone, stream, first, n);
 	}
 	if (stream)
 		call->ops->stream_end();
-	run->total[index] = total;
 }
 
 uint64_t pgtable_run(const struct pgtable_block_ops *ops,

@@ -13,6 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes of a cache line. */
+#define PGTABLE_LINE 64
+
 /* What a loop was really compiled for; every loop returns its own. */
 enum pgtable_isa_id {
 	PGTABLE_ISA_SCALAR,

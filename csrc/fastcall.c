@@ -26,6 +26,9 @@
 /* Others may run meanwhile when the loop takes longer than switching does. */
 #define KEEP_LOCK ((size_t)2048)
 
+/* Entries from where on it matters that vectors do not lie in two cache lines. */
+#define ALIGN_FROM ((size_t)1024)
+
 typedef uint64_t run_fn(const struct pgtable_block_ops *ops,
 			const struct pgtable_step *steps, size_t nsteps,
 			const struct pgtable_step *where_test, const uint8_t *where,
@@ -149,6 +152,12 @@ static const struct pgtable_step *where_test(const struct call *call)
 	return where->steps;	/* NULL where it takes an argument */
 }
 
+/* Does the driver's work on alignment pay?  Not for a table, nor where there is none to do. */
+static int is_straight(const void *written, size_t n)
+{
+	return n < ALIGN_FROM || (uintptr_t)written % PGTABLE_LINE == 0;
+}
+
 /* One helper and nothing else: straight into its loop. */
 static uint64_t run_alone(const struct call *call, void *out)
 {
@@ -172,7 +181,8 @@ static uint64_t run(const struct call *call, void *out, const struct pgtable_ste
 	PyThreadState *state = n > KEEP_LOCK ? PyEval_SaveThread() : NULL;
 	uint64_t total;
 
-	if (!self->is_chain && !test && !mask)
+	if (!self->is_chain && !test && !mask &&
+	    is_straight(self->helper->map ? out : call->in.buf, n))
 		total = run_alone(call, out);
 	else
 		total = self->run(self->ops, self->steps ? self->steps : &call->own,

@@ -91,65 +91,64 @@ static int apply_condition(const struct pgtable_condition *condition, uint64_t e
 	return ((entry & condition->mask) == condition->value) != condition->negate;
 }
 
-static int run_test(const struct pgtable_helper *helper, uint64_t arg, uint64_t entry)
+static int run_test(const struct pgtable_helper *helper, uint64_t entry)
 {
-	return helper->count(&entry, NULL, arg, 1) != 0;
+	return helper->count(&entry, NULL, 0, 1) != 0;
 }
 
 /*
  * A condition is true (negate: false) for one value of its bits only: from an entry
  * that has it, turning over one of these bits takes it away.
  */
-static int guess_condition(const struct pgtable_helper *helper, uint64_t arg, int negate,
+static int guess_condition(const struct pgtable_helper *helper, int negate,
 			   const uint64_t *probes, struct pgtable_condition *condition)
 {
 	size_t i = 0;
 
-	while (i < PROBES && run_test(helper, arg, probes[i]) == negate)
+	while (i < PROBES && run_test(helper, probes[i]) == negate)
 		i++;
 	if (i == PROBES)
 		return 0;
 	*condition = (struct pgtable_condition){ .negate = negate };
 	for (unsigned bit = 0; bit < BITS; bit++)
-		if (run_test(helper, arg, probes[i] ^ (uint64_t)1 << bit) == negate)
+		if (run_test(helper, probes[i] ^ (uint64_t)1 << bit) == negate)
 			condition->mask |= (uint64_t)1 << bit;
 	condition->value = probes[i] & condition->mask;
 	return 1;
 }
 
-static int condition_holds(const struct pgtable_helper *helper, uint64_t arg,
+static int condition_holds(const struct pgtable_helper *helper,
 			   const struct pgtable_condition *condition, uint64_t entry)
 {
-	return run_test(helper, arg, entry) == apply_condition(condition, entry);
+	return run_test(helper, entry) == apply_condition(condition, entry);
 }
 
 /* On every probe, on each with the value put in, and with one bit of that turned over. */
-static int is_condition(const struct pgtable_helper *helper, uint64_t arg, const uint64_t *probes,
+static int is_condition(const struct pgtable_helper *helper, const uint64_t *probes,
 			const struct pgtable_condition *condition)
 {
 	for (size_t i = 0; i < PROBES; i++) {
 		uint64_t with_value = (probes[i] & ~condition->mask) | condition->value;
 		uint64_t one_off = with_value ^ (condition->mask & (uint64_t)1 << i % BITS);
 
-		if (!condition_holds(helper, arg, condition, probes[i]) ||
-		    !condition_holds(helper, arg, condition, with_value) ||
-		    !condition_holds(helper, arg, condition, one_off))
+		if (!condition_holds(helper, condition, probes[i]) ||
+		    !condition_holds(helper, condition, with_value) ||
+		    !condition_holds(helper, condition, one_off))
 			return 0;
 	}
 	return 1;
 }
 
-int pgtable_form_of_test(const struct pgtable_helper *helper, uint64_t arg,
-			 struct pgtable_condition *condition)
+int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_condition *condition)
 {
 	uint64_t probes[PROBES];
 
-	if (!helper->test)
+	if (!helper->test || helper->argument)
 		return 0;
 	fill_probes(probes);
 	for (int negate = 0; negate < 2; negate++)
-		if (guess_condition(helper, arg, negate, probes, condition) &&
-		    is_condition(helper, arg, probes, condition))
+		if (guess_condition(helper, negate, probes, condition) &&
+		    is_condition(helper, probes, condition))
 			return 1;
 	return 0;
 }

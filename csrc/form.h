@@ -25,9 +25,11 @@
 int pgtable_form_of_map(const struct pgtable_helper *helper, uint64_t arg,
 			struct pgtable_form *form);
 
-/* The same for a test. */
-int pgtable_form_of_test(const struct pgtable_helper *helper, uint64_t arg,
-			 struct pgtable_condition *condition);
+/*
+ * The same for a test of the entry alone.  One with an argument has none: it may be true
+ * for entries that no list of others would make one think of.
+ */
+int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_condition *condition);
 
 /*
  * Write to fused what does the same as the steps, with neighbours that have a

@@ -71,7 +71,6 @@ static void block_form_where(const struct pgtable_form *form,
 /* The same vectors as the compiler's own: it writes the arithmetic, we the stores. */
 typedef uint64_t words __attribute__((vector_size(sizeof(stream_vector)), aligned(1), may_alias));
 
-#define LINE 64			/* bytes of a cache line */
 #define STREAM_AHEAD 2048	/* bytes that memory is asked for beforehand */
 #endif
 
@@ -80,12 +79,12 @@ static size_t form_stream_lines(const struct pgtable_form *form, const char *in,
 {
 #ifdef PGTABLE_HAS_STREAM
 	FORM_CONSTANTS(form);
-	size_t size = n * sizeof(uint64_t) / LINE * LINE;
+	size_t size = n * sizeof(uint64_t) / PGTABLE_LINE * PGTABLE_LINE;
 
 #define LOOP(FORM)								\
-	for (size_t at = 0; at < size; at += LINE) {				\
+	for (size_t at = 0; at < size; at += PGTABLE_LINE) {				\
 		__builtin_prefetch((const void *)((uintptr_t)in + at + STREAM_AHEAD));			\
-		for (size_t i = at; i < at + LINE; i += sizeof(words)) {	\
+		for (size_t i = at; i < at + PGTABLE_LINE; i += sizeof(words)) {	\
 			words v = *(const words *)(in + i);			\
 										\
 			stream_store(out + i, (stream_vector)(FORM(v)));	\
@@ -107,7 +106,7 @@ static void block_form_stream(const struct pgtable_form *form, const void *in, v
 {
 	const char *src = in;
 	char *dst = out;
-	size_t head = -(uintptr_t)dst % 64 / sizeof(uint64_t);
+	size_t head = -(uintptr_t)dst % PGTABLE_LINE / sizeof(uint64_t);
 	size_t done;
 
 	if ((uintptr_t)dst % sizeof(uint64_t)) {

@@ -180,7 +180,7 @@ class CSteps:
         condition = ffi.new("struct pgtable_condition *")
         self.n = lib.pgtable_fuse(self.array, self.n, fused, forms)
         last = fused[self.n - 1]
-        if last.helper and lib.pgtable_form_of_test(last.helper, last.argument, condition):
+        if last.helper and lib.pgtable_form_of_test(last.helper, condition):
             last.condition = condition
         self.array = fused
         self._alive += [forms, condition]

@@ -221,9 +221,9 @@ def test_a_helper_without_loops_hands_everything_on() -> None:
     helper = pgtable.native(isa="scalar").pte_young
     helper.call_checked = helper.count_checked = lambda *_, **__: HANDED_ON
     addresses = helper.engine.addresses()
-    helper._bind(0, 0, 0, *addresses)
+    helper._bind(0, 0, 0, False, *addresses)
     assert helper(5) is helper(TABLE) is helper.count(TABLE) is HANDED_ON
-    helper._bind(int(ffi.cast("uintptr_t", helper.handle)), 0, 0, *addresses)
+    helper._bind(int(ffi.cast("uintptr_t", helper.handle)), 0, 0, False, *addresses)
     assert helper(0x20) is True
 
 
@@ -264,12 +264,12 @@ def test_chains_and_where_take_the_short_way(isa, name, by) -> None:
 
 
 def test_a_chain_follows_the_instruction_set() -> None:
-    chain = pgtable.chain(pgtable.pte_wrprotect, pgtable.pte_mkold)
-    expected = pgtable.reference().chain("pte_wrprotect", "pte_mkold")(plain())
+    chain = pgtable.chain(pgtable.pte_wrprotect, pgtable.pte_mkdirty)  # which has no form
+    expected = pgtable.reference().chain("pte_wrprotect", "pte_mkdirty")(plain())
     for name in [name for name, usable in pgtable.isas().items() if usable]:
         with pgtable.isa(name):
             bound = ffi.cast("struct pgtable_helper *", chain.steps[-1][0].handle)
-            assert chain._c_steps[-1][1].helper == bound
+            assert chain._c_steps[-1].array[1].helper == bound
             assert np.array_equal(chain(plain(), out=plain()), expected)
 
 

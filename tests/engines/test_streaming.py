@@ -27,14 +27,20 @@ class Spy:
             self.streamed.append(n)
             real.stream(out, block, n)
 
+        @ffi.callback(ffi.typeof(real.form_stream))
+        def form_stream(form, entries, out, n):
+            self.streamed.append(n)
+            real.form_stream(form, entries, out, n)
+
         @ffi.callback("void(void)")
         def stream_end():
             self.ends += 1
             real.stream_end()
 
-        self.keep = (stream, stream_end)
+        self.keep = (stream, form_stream, stream_end)
         self.engine.ops = ffi.new("struct pgtable_block_ops *", real[0])
         self.engine.ops.stream = stream
+        self.engine.ops.form_stream = form_stream
         self.engine.ops.stream_end = stream_end
 
 
@@ -51,9 +57,11 @@ def test_large_results_are_streamed_and_waited_for(spy, random_entries) -> None:
     assert np.array_equal(result, pgtable.pte_mkold(entries))
     assert sum(spy.streamed) == FROM
     assert spy.ends == 1
-    spy.engine.chain("pte_mkold", "pte_mkclean")(entries, out=np.empty_like(entries), threads=1)
-    assert sum(spy.streamed) == 2 * FROM
-    assert spy.ends == 2
+    # one that has a form, one that has none, and a chain that is both
+    for ends, names in enumerate((["pte_mkclean"], ["pte_mkdirty"], ["pte_mkold", "pte_mkdirty"])):
+        spy.engine.chain(*names)(entries, out=np.empty_like(entries), threads=1)
+        assert sum(spy.streamed) == (ends + 2) * FROM
+        assert spy.ends == ends + 2
 
 
 def test_every_thread_waits_for_its_own(spy, random_entries) -> None:

@@ -58,6 +58,9 @@ class SpyLib:
     def __init__(self) -> None:
         self.told: list[int] = []
 
+    def __getattr__(self, name: str):
+        return getattr(lib, name)
+
     def pgtable_run(self, *arguments) -> int:
         self.told.append(arguments[-1])
         return lib.pgtable_run(*arguments)

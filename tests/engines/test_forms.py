@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Closed forms: each that is found is the helper, for every entry.
+
+Finding one tries a helper on few entries.  That the helpers which pass have no
+other dependence is shown here, on every combination of the bits that matter.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pgtable.engines._native import ffi, lib
+
+import pgtable
+from pgtable.engines import compiled
+from pgtable.engines.switches import COMBINATIONS
+
+ALL = 2**64 - 1
+W, D, C = 1 << 1, 1 << 6, 1 << 58
+MOVE = 52
+
+#: Maps of the entry alone that no form can say: a choice by Write, moved or inverted frames.
+WITHOUT = {
+    "protval_4k_2_large",
+    "protval_large_2_4k",
+    "pmd_flags",
+    "pud_flags",
+    "pte_pfn",
+    "pmd_pfn",
+    "pud_pfn",
+    "pmd_mkinvalid",
+    "pud_mkinvalid",
+    "pte_mksaveddirty",
+    "pmd_mksaveddirty",
+    "pud_mksaveddirty",
+    "pte_clear_saveddirty",
+    "pmd_clear_saveddirty",
+    "pud_clear_saveddirty",
+}
+#: These choose by Write as well, but not where dirtiness has one place only.
+MKDIRTY = {"pte_mkdirty", "pmd_mkdirty", "pud_mkdirty"}
+
+
+def apply_form(form, entries: np.ndarray) -> np.ndarray:
+    """Return what a form makes of entries, by its definition."""
+    word = np.uint64
+    return (
+        (entries & word(form.keep))
+        | word(form.set)
+        | (entries & word(form.to_cow)) << word(MOVE)
+        | (entries & word(form.to_dirty)) >> word(MOVE)
+    )
+
+
+def apply_condition(condition, entries: np.ndarray) -> np.ndarray:
+    met = (entries & np.uint64(condition.mask)) == np.uint64(condition.value)
+    return met != bool(condition.negate)
+
+
+def form_of(helper, argument: int = 0):
+    form = ffi.new("struct pgtable_form *")
+    return form if lib.pgtable_form_of_map(helper.handle, argument, form) else None
+
+
+def condition_of(helper):
+    condition = ffi.new("struct pgtable_condition *")
+    return condition if lib.pgtable_form_of_test(helper.handle, condition) else None
+
+
+@pytest.mark.parametrize("switches", COMBINATIONS, ids=str)
+def test_forms_are_the_helpers(switches, low_bit_entries, random_entries) -> None:
+    native, reference = pgtable.native(*switches), pgtable.reference(*switches)
+    shifting = switches.rules == "saved_dirty" or (switches.rules == "cow" and switches.shstk)
+    without = set()
+    for name, helper in native.helpers.items():
+        if helper.argument:
+            continue
+        oracle = reference.helpers[name]
+        found = form_of(helper) or condition_of(helper)
+        if found is None:
+            without.add(name)
+            continue
+        apply = apply_form if helper.kind == "map" else apply_condition
+        for entries in (low_bit_entries, random_entries):
+            assert np.array_equal(apply(found, entries), oracle(entries)), name
+    expected = WITHOUT | MKDIRTY if shifting else WITHOUT
+    if switches == ("saved_dirty", True, True):
+        # Write, or Dirty of a large page: two ways to be true
+        expected = expected | {"pmd_write"}
+    assert without == expected & set(native.helpers)
+
+
+@pytest.mark.parametrize("switches", COMBINATIONS, ids=str)
+def test_forms_with_an_argument_are_the_helpers(switches, low_bit_entries) -> None:
+    native, reference = pgtable.native(*switches), pgtable.reference(*switches)
+    rng = np.random.default_rng(7)
+    words = [0, 1, ALL, W, D, C, 0x25, 0x100, 1 << 37, *rng.integers(0, ALL, 4, np.uint64).tolist()]
+    words += [1 << bit for bit in range(12, 64, 5)]
+    have = set()
+    for name, helper in native.helpers.items():
+        if not helper.argument:
+            continue
+        assert condition_of(helper) is None
+        for word in words:
+            if (found := form_of(helper, word)) is None:
+                continue
+            have.add(name)
+            expected = reference.helpers[name](low_bit_entries, word)
+            assert np.array_equal(apply_form(found, low_bit_entries), expected), (name, word)
+    assert {"pte_set_flags", "pmd_clear_flags", "pud_set_flags"} <= have
+    assert not {"pte_modify", "pmd_modify", "pud_modify"} & have
+
+
+@st.composite
+def forms(draw) -> tuple[int, int, int, int]:
+    """Draw keep, set, to_cow and to_dirty."""
+    word = st.integers(0, ALL) | st.sampled_from([0, ALL, W, D, C, ALL ^ D, ALL ^ C, ALL ^ (D | C)])
+    return draw(word), draw(word), draw(st.sampled_from([0, D])), draw(st.sampled_from([0, C]))
+
+
+def as_loop(keep: int, set_: int, to_cow: int, to_dirty: int):
+    """Return a C helper that has just that form, and the callback that must stay alive."""
+
+    @ffi.callback("pgtable_map_loop")
+    def loop(entries, arguments, argument, out, n):
+        array = np.frombuffer(ffi.buffer(entries, 8 * n), np.uint64)
+        form = ffi.new("struct pgtable_form *", (keep, set_, to_cow, to_dirty))
+        ffi.memmove(out, apply_form(form, array.copy()).tobytes(), 8 * n)
+        return 0
+
+    return ffi.new("struct pgtable_helper *", {"map": loop}), loop
+
+
+def fused(helpers: list) -> tuple[list, object]:
+    """Fuse helpers; return the steps that are left, and what holds them."""
+    n = len(helpers)
+    steps = ffi.new("struct pgtable_step[]", [{"helper": helper} for helper in helpers])
+    left = ffi.new("struct pgtable_step[]", n)
+    kept = ffi.new("struct pgtable_form[]", n)
+    return [left[i] for i in range(lib.pgtable_fuse(steps, n, left, kept))], (steps, left, kept)
+
+
+@settings(max_examples=150)
+@given(st.lists(forms(), min_size=1, max_size=4))
+def test_any_forms_in_a_row_are_one(random_entries, drawn) -> None:
+    loops = [as_loop(*form) for form in drawn]
+    steps, _alive = fused([loop[0] for loop in loops])
+    assert len(steps) == 1
+    assert bool(steps[0].helper) == (len(drawn) == 1)
+    entries = expected = np.concatenate(
+        [random_entries[:100], np.array(list(states()), np.uint64), [np.uint64(ALL)]]
+    )
+    for form in drawn:
+        expected = apply_form(ffi.new("struct pgtable_form *", form), expected)
+    assert np.array_equal(apply_form(steps[0].form, entries), expected)
+
+
+def states() -> itertools.chain:
+    """Every setting of Write, Dirty and Cow, on nothing and on everything."""
+    settings_of = [sum(bits) for bits in itertools.product((0, W), (0, D), (0, C))]
+    return itertools.chain(settings_of, (ALL ^ bits for bits in settings_of))
+
+
+def test_only_neighbours_become_one() -> None:
+    engine = pgtable.native()
+    names = ["pte_mkold", "pte_mkclean", "pte_mkdirty", "pte_mkyoung", "pte_mkexec", "pte_dirty"]
+    steps, _alive = fused([engine.helper(name).handle for name in names])
+    assert [bool(step.form) for step in steps] == [True, False, True, False]
+    assert [bool(step.helper) for step in steps] == [False, True, False, True]
+    assert steps[1].helper == engine.pte_mkdirty.handle
+    assert steps[3].helper == engine.pte_dirty.handle
+
+
+def test_an_argument_for_each_entry_has_no_form() -> None:
+    helper = pgtable.native().pte_set_flags.handle
+    arguments = np.zeros(3, np.uint64)
+    steps = ffi.new("struct pgtable_step[]", [{"helper": helper}] * 2)
+    steps[0].arguments = ffi.from_buffer(arguments)
+    left, kept = ffi.new("struct pgtable_step[]", 2), ffi.new("struct pgtable_form[]", 2)
+    assert lib.pgtable_fuse(steps, 2, left, kept) == 2
+    assert not left[0].form
+    assert left[0].arguments == steps[0].arguments
+    assert left[1].form
+
+
+#: What must not pass for a form: each is one, but for few entries.
+ALMOST = {
+    "a bit by another": lambda v: v & ~np.uint64(0x20) | (v >> np.uint64(1) & np.uint64(0x20)),
+    "zero is special": lambda v: np.where(v == 0, np.uint64(1), v),
+    "all ones are special": lambda v: np.where(v == np.uint64(ALL), np.uint64(0), v),
+    "turned over": lambda v: v ^ np.uint64(1 << 40),
+    "set, but not from a single bit": lambda v: (
+        v | (v >> np.uint64(1) & v >> np.uint64(3) & np.uint64(4))
+    ),
+    "by Write": lambda v: np.where((v & np.uint64(W)) != 0, v, v & ~np.uint64(D)),
+    "by Dirty and Cow": lambda v: np.where(
+        (v & np.uint64(D | C)) == np.uint64(D | C), v | v >> np.uint64(63), v & ~np.uint64(1)
+    ),
+    "Write moves to Dirty": lambda v: v | (v & np.uint64(W)) << np.uint64(5),
+    "Dirty moves by less": lambda v: v | (v & np.uint64(D)) << np.uint64(51),
+    "plus one": lambda v: v + np.uint64(1),
+}
+
+
+@pytest.mark.parametrize("name", ALMOST)
+def test_what_is_almost_a_form_is_none(name) -> None:
+    @ffi.callback("pgtable_map_loop")
+    def loop(entries, arguments, argument, out, n):
+        array = np.frombuffer(ffi.buffer(entries, 8 * n), np.uint64).copy()
+        ffi.memmove(out, ALMOST[name](array).astype(np.uint64).tobytes(), 8 * n)
+        return 0
+
+    helper = ffi.new("struct pgtable_helper *", {"map": loop})
+    form = ffi.new("struct pgtable_form *")
+    assert not lib.pgtable_form_of_map(helper, 0, form)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 63, 64, 65, 300, 1000])
+@pytest.mark.parametrize("shift", [0, 8, 16, 3])
+def test_loops_of_forms_at_every_alignment(usable_isa, random_entries, n, shift) -> None:
+    ops = pgtable.native(isa=usable_isa).ops
+    condition = ffi.new("struct pgtable_condition *", (1, 1, 0))
+    raw_in = np.frombuffer(random_entries[: n + 1].tobytes()[shift % 8 :], np.uint8).copy()
+    entries = raw_in[: 8 * n].view(np.uint8)
+    words = np.frombuffer(entries.tobytes(), np.uint64)
+    for to_cow, to_dirty in itertools.product((0, D), (0, C)):
+        form = ffi.new("struct pgtable_form *", (ALL ^ (W | 0x20), 0x800, to_cow, to_dirty))
+        expected = apply_form(form, words)
+        for negate in (0, 1):
+            condition.negate = negate
+            where = apply_condition(condition, words)
+            out = np.full(8 * n + 128, 0xEE, np.uint8)
+            place = out[64 + shift :][: 8 * n]
+            ops.form_where(form, condition, ffi.from_buffer(entries), ffi.from_buffer(place), n)
+            got = np.frombuffer(place.tobytes(), np.uint64)
+            assert np.array_equal(got, np.where(where, expected, words))
+        for run in (ops.form, ops.form_stream):
+            out = np.full(8 * n + 128, 0xEE, np.uint8)
+            place = out[64 + shift :][: 8 * n]
+            run(form, ffi.from_buffer(entries), ffi.from_buffer(place), n)
+            ops.stream_end()
+            assert place.tobytes() == expected.tobytes()
+            assert (out[: 64 + shift] == 0xEE).all()
+            assert (out[64 + shift + 8 * n :] == 0xEE).all()
+
+
+def test_where_has_one_loop_only_where_elsewhere_stays(monkeypatch, random_entries) -> None:
+    """With an ``out`` of its own, what is not selected keeps what ``out`` holds."""
+    engine = pgtable.native()
+    assert engine.pte_wrprotect.c_steps.array[0].form
+    assert engine.pte_present.c_steps.array[0].condition
+    entries = random_entries[:3000]
+    where = engine.pte_present(entries)
+    out = np.full(3000, 7, np.uint64)
+    engine.pte_wrprotect(entries, out=out, where=engine.pte_present)
+    assert np.array_equal(out[where], engine.pte_wrprotect(entries)[where])
+    assert (out[~where] == 7).all()
+    for stream_from in (compiled.STREAM_FROM, 1):
+        monkeypatch.setattr(compiled, "STREAM_FROM", stream_from)
+        new = engine.pte_wrprotect(entries, where=engine.pte_present)
+        assert np.array_equal(new, np.where(where, engine.pte_wrprotect(entries), entries))
+
+
+def test_trees_have_no_forms() -> None:
+    """What was shown here of our helpers was shown of no others."""
+    assert compiled.CompiledEngine.has_forms is False
+    assert pgtable.native().has_forms is True
+
+
+def test_one_loop_whatever_the_alignment(usable_isa, guarded) -> None:
+    """Large arrays start with a short run up to a cache line; nothing is left out or done twice."""
+    engine = pgtable.native(isa=usable_isa)
+    reference = pgtable.reference()
+    rng = np.random.default_rng(3)
+    operations = [["pte_mkdirty"], ["pte_wrprotect", "pte_mkold"], ["pte_mkdirty", "pte_mkold"]]
+    memory = guarded(8 * 2200)
+    for n, shift, at in itertools.product(
+        (1023, 1024, 1025, 2100), (0, 1, 8, 24, 56), ("start", "end")
+    ):
+        entries = memory.place(np.uint64, n, at, shift)
+        for names in operations:
+            original = rng.integers(0, ALL, n, np.uint64)
+            entries[:] = original
+            engine.chain(*names)(entries, out=entries)
+            assert np.array_equal(entries, reference.chain(*names)(original))
+        entries[:] = original
+        engine.pte_mkdirty(entries, out=entries)
+        assert np.array_equal(entries, reference.pte_mkdirty(original))
+        entries[:] = original
+        assert engine.pte_dirty.count(entries) == reference.pte_dirty.count(original)
+        assert np.array_equal(engine.pte_dirty(entries), reference.pte_dirty(original))
