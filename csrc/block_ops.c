@@ -72,7 +72,9 @@ extern const struct pgtable_block_ops PGTABLE_BLOCK_OPS;
 const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
 	.isa = PGTABLE_THIS_ISA,
 	.form = block_form,
+	.form_large = block_form_large,
 	.form_where = block_form_where,
+	.count = block_count,
 	.form_stream = block_form_stream,
 	.stream = block_stream,
 	.stream_end = block_stream_end,

@@ -40,7 +40,7 @@ struct call {
 	void *out;
 	const void *otherwise;
 	size_t n;
-	size_t stream_from;
+	size_t large_from;
 };
 
 static const void *entries_at(const void *base, size_t i)
@@ -67,14 +67,21 @@ static size_t number_of_maps(const struct call *call)
 	return call->nsteps - !is_map(&call->steps[call->nsteps - 1]);
 }
 
-/* The helper's own loop; its form only where it stands for several. */
 static void run_map(const struct call *call, const struct pgtable_step *step, const void *in,
 		    void *out, size_t at, size_t n)
 {
-	if (step->helper)
-		step->helper->map(in, entries_at(step->arguments, at), step->argument, out, n);
-	else
+	if (step->form)
 		call->ops->form(step->form, in, out, n);
+	else
+		step->helper->map(in, entries_at(step->arguments, at), step->argument, out, n);
+}
+
+static uint64_t run_count(const struct call *call, const struct pgtable_step *step, const void *in,
+			  size_t at, size_t n)
+{
+	if (step->condition)
+		return call->ops->count(step->condition, in, n);
+	return step->helper->count(in, entries_at(step->arguments, at), step->argument, n);
 }
 
 /* All maps of the chain, from in to out; out may be in. */
@@ -127,13 +134,18 @@ static uint64_t test_block(const struct call *call, size_t at, size_t n)
 		in = scratch;
 	}
 	if (!where && !out)
-		return test->helper->count(in, arguments, test->argument, n);
+		return run_count(call, test, in, at, n);
 	test->helper->test(in, arguments, test->argument, where ? result : out, n);
 	if (!out)
 		return call->ops->count_both(result, where, n);
 	if (where)
 		call->ops->select_bytes(out, result, out, where, n);
 	return 0;
+}
+
+static int is_large(const struct call *call)
+{
+	return call->n >= call->large_from;
 }
 
 /* Can where be asked in the loop itself, since elsewhere out is what in is? */
@@ -164,10 +176,12 @@ static uint64_t run_one_loop(const struct call *call, int stream, size_t at, siz
 		call->ops->form_where(step->form, call->where_test->condition, in, out, n);
 	else if (stream)
 		call->ops->form_stream(step->form, in, out, n);
+	else if (step->form && is_large(call))
+		call->ops->form_large(step->form, in, out, n);
 	else if (is_map(step))
 		run_map(call, step, in, out, at, n);
 	else if (!call->out)
-		return step->helper->count(in, arguments, step->argument, n);
+		return run_count(call, step, in, at, n);
 	else
 		step->helper->test(in, arguments, step->argument, (uint8_t *)call->out + at, n);
 	return 0;
@@ -218,7 +232,7 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 	struct run *run = context;
 	const struct call *call = run->call;
 	int maps_alone = number_of_maps(call) == call->nsteps;
-	int stream = maps_alone && call->out != call->in && call->n >= call->stream_from;
+	int stream = maps_alone && call->out != call->in && is_large(call);
 
 	if (is_one_loop(call, stream)) {
 		size_t head = entries_to_line(call, maps_alone, first, n);
@@ -236,10 +250,10 @@ uint64_t pgtable_run(const struct pgtable_block_ops *ops,
 		     const struct pgtable_step *steps, size_t nsteps,
 		     const struct pgtable_step *where_test, const uint8_t *where,
 		     const void *in, void *out, const void *otherwise, size_t n,
-		     size_t stream_from, unsigned threads)
+		     size_t large_from, unsigned threads)
 {
 	struct call call = {
-		ops, steps, nsteps, where_test, where, in, out, otherwise, n, stream_from
+		ops, steps, nsteps, where_test, where, in, out, otherwise, n, large_from
 	};
 	struct run run;
 	unsigned parts = pgtable_parts(n, threads);

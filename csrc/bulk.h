@@ -66,10 +66,13 @@ struct pgtable_condition {
 struct pgtable_block_ops {
 	int isa;
 	void (*form)(const struct pgtable_form *form, const void *in, void *out, size_t n);
+	/* the same for more than the caches hold */
+	void (*form_large)(const struct pgtable_form *form, const void *in, void *out, size_t n);
 	/* the same where the condition holds; elsewhere out is in */
 	void (*form_where)(const struct pgtable_form *form,
 			   const struct pgtable_condition *condition,
 			   const void *in, void *out, size_t n);
+	uint64_t (*count)(const struct pgtable_condition *condition, const void *in, size_t n);
 	/* to memory that is not read again soon: past the caches */
 	void (*form_stream)(const struct pgtable_form *form, const void *in, void *out, size_t n);
 	void (*stream)(void *out, const void *in, size_t n);
@@ -117,13 +120,13 @@ int pgtable_in_place(const struct pgtable_helper *helper, void *entries, size_t 
  *   where        0 or 1 per entry, or NULL
  *   out          words, or 0/1 bytes for a test; NULL: count
  *   otherwise    what out gets where not; NULL: it keeps its own
- *   stream_from  stream results of at least so many entries
+ *   large_from   of so many entries on: more than the caches hold
  */
 uint64_t pgtable_run(const struct pgtable_block_ops *ops,
 		     const struct pgtable_step *steps, size_t nsteps,
 		     const struct pgtable_step *where_test, const uint8_t *where,
 		     const void *in, void *out, const void *otherwise, size_t n,
-		     size_t stream_from, unsigned threads);
+		     size_t large_from, unsigned threads);
 
 /* Does processor and operating system allow instances of that name? */
 int pgtable_isa_usable(const char *isa);

@@ -21,8 +21,8 @@
 
 #include "bulk.h"
 
-/* Larger outputs may be worth streaming, which the driver decides. */
-#define SMALL_OUT ((size_t)256 * 1024)
+/* More may exceed the caches, and then the driver has other loops. */
+#define MOST_ENTRIES ((size_t)512 * 1024)
 /* Others may run meanwhile when the loop takes longer than switching does. */
 #define KEEP_LOCK ((size_t)2048)
 
@@ -33,7 +33,7 @@ typedef uint64_t run_fn(const struct pgtable_block_ops *ops,
 			const struct pgtable_step *steps, size_t nsteps,
 			const struct pgtable_step *where_test, const uint8_t *where,
 			const void *in, void *out, const void *otherwise, size_t n,
-			size_t stream_from, unsigned threads);
+			size_t large_from, unsigned threads);
 
 typedef struct {
 	PyObject_HEAD
@@ -108,6 +108,11 @@ static int is_bool(const Py_buffer *view)
 	return view->itemsize == 1 && view->format && !strcmp(view->format, "?");
 }
 
+static size_t entries_of(const struct call *call)
+{
+	return (size_t)call->in.len / sizeof(uint64_t);
+}
+
 /* C-contiguous memory of an exact ndarray; 0 without an exception if it is none. */
 static int get_buffer(PyObject *array, Py_buffer *view, int flags)
 {
@@ -116,6 +121,17 @@ static int get_buffer(PyObject *array, Py_buffer *view, int flags)
 	if (PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_ND | flags) == 0)
 		return 1;
 	PyErr_Clear();
+	return 0;
+}
+
+/* The entries, if they are plain and few enough. */
+static int get_entries(struct call *call, int flags)
+{
+	if (!get_buffer(call->array, &call->in, flags))
+		return 0;
+	if (is_word(&call->in) && entries_of(call) <= MOST_ENTRIES)
+		return 1;
+	PyBuffer_Release(&call->in);
 	return 0;
 }
 
@@ -136,11 +152,6 @@ static int disjoint(const Py_buffer *a, const Py_buffer *b)
 	return first + (size_t)a->len <= second || second + (size_t)b->len <= first;
 }
 
-static size_t entries_of(const struct call *call)
-{
-	return (size_t)call->in.len / sizeof(uint64_t);
-}
-
 /* The step of a test helper of the same engine, or NULL. */
 static const struct pgtable_step *where_test(const struct call *call)
 {
@@ -158,18 +169,30 @@ static int is_straight(const void *written, size_t n)
 	return n < ALIGN_FROM || (uintptr_t)written % PGTABLE_LINE == 0;
 }
 
+static const struct pgtable_step *steps_of(const struct call *call)
+{
+	return call->self->steps ? call->self->steps : &call->own;
+}
+
 /* One helper and nothing else: straight into its loop. */
 static uint64_t run_alone(const struct call *call, void *out)
 {
 	const struct pgtable_helper *helper = call->self->helper;
+	const struct pgtable_block_ops *ops = call->self->ops;
+	const struct pgtable_step *step = steps_of(call);
+	const void *in = call->in.buf;
 	size_t n = entries_of(call);
 
-	if (helper->map)
-		helper->map(call->in.buf, NULL, call->own.argument, out, n);
+	if (step->form)
+		ops->form(step->form, in, out, n);
+	else if (helper->map)
+		helper->map(in, NULL, step->argument, out, n);
 	else if (out)
-		helper->test(call->in.buf, NULL, call->own.argument, out, n);
+		helper->test(in, NULL, step->argument, out, n);
+	else if (step->condition)
+		return ops->count(step->condition, in, n);
 	else
-		return helper->count(call->in.buf, NULL, call->own.argument, n);
+		return helper->count(in, NULL, step->argument, n);
 	return 0;
 }
 
@@ -185,8 +208,7 @@ static uint64_t run(const struct call *call, void *out, const struct pgtable_ste
 	    is_straight(self->helper->map ? out : call->in.buf, n))
 		total = run_alone(call, out);
 	else
-		total = self->run(self->ops, self->steps ? self->steps : &call->own,
-				  self->steps ? self->nsteps : 1, test, mask, call->in.buf,
+		total = self->run(self->ops, steps_of(call), self->steps ? self->nsteps : 1, test, mask, call->in.buf,
 				  out, NULL, n, SIZE_MAX, 1);
 	if (state)
 		PyEval_RestoreThread(state);
@@ -223,10 +245,10 @@ static int call_in_place(struct call *call)
 	uint64_t total;
 	int plain;
 
-	if (!call->self->helper->map || !get_buffer(call->array, &call->in, PyBUF_WRITABLE))
+	if (!call->self->helper->map || !get_entries(call, PyBUF_WRITABLE))
 		return 0;
 	call->to = call->in;
-	plain = is_word(&call->in) && run_where(call, call->in.buf, &total);
+	plain = run_where(call, call->in.buf, &total);
 	PyBuffer_Release(&call->in);
 	return plain;
 }
@@ -237,13 +259,12 @@ static int call_into(struct call *call)
 	uint64_t total;
 	int plain = 0;
 
-	if (!get_buffer(call->array, &call->in, 0))
+	if (!get_entries(call, 0))
 		return 0;
 	if (get_buffer(call->out, &call->to, PyBUF_WRITABLE)) {
-		plain = is_word(&call->in) &&
-			(is_map ? is_word(&call->to) : is_bool(&call->to)) &&
+		plain = (is_map ? is_word(&call->to) : is_bool(&call->to)) &&
 			same_shape(&call->in, &call->to) && disjoint(&call->in, &call->to) &&
-			entries_of(call) < SMALL_OUT && run_where(call, call->to.buf, &total);
+			run_where(call, call->to.buf, &total);
 		PyBuffer_Release(&call->to);
 	}
 	PyBuffer_Release(&call->in);
@@ -258,10 +279,9 @@ static PyObject *call_new(struct call *call)
 {
 	int plain;
 
-	if (!get_buffer(call->array, &call->in, 0))
+	if (!get_entries(call, 0))
 		return NULL;
-	plain = is_word(&call->in) && strchr("QL", call->in.format[0]) &&
-		entries_of(call) < SMALL_OUT;
+	plain = strchr("QL", call->in.format[0]) != NULL;
 	PyBuffer_Release(&call->in);
 	if (!plain)
 		return NULL;
@@ -327,8 +347,8 @@ static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs
 	int plain;
 
 	if (parse(self, args, kwargs, &call) && call.self->helper->count && !call.out &&
-	    get_buffer(call.array, &call.in, 0)) {
-		plain = is_word(&call.in) && run_where(&call, NULL, &total);
+	    get_entries(&call, 0)) {
+		plain = run_where(&call, NULL, &total);
 		PyBuffer_Release(&call.in);
 		if (plain)
 			return PyLong_FromUnsignedLongLong(total);

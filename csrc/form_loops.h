@@ -1,50 +1,167 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Loops over closed forms (form.h): one for each way Dirty may move.  What does not
- * move costs nothing, and every loop is vector code.
+ * Loops over closed forms (form.h): one for each way Dirty may move, with or without
+ * bits to set, since what a loop need not do is the most of its time.  A round is two
+ * cache lines, in vectors of the compiler's own; the scalar build has none.
  */
 #ifndef PGTABLE_FORM_LOOPS_H
 #define PGTABLE_FORM_LOOPS_H
+
+#include <string.h>
 
 #include "bulk_loops.h"
 #include "form.h"
 #include "stream.h"
 
-#define KEPT(v) (((v) & keep) | set)
-#define TO_COW(v) (((v) & to_cow) << PGTABLE_FORM_SHIFT)
-#define TO_DIRTY(v) (((v) & to_dirty) >> PGTABLE_FORM_SHIFT)
-
 #define FORM_CONSTANTS(form)							\
 	const uint64_t keep = (form)->keep, set = (form)->set;			\
 	const uint64_t to_cow = (form)->to_cow, to_dirty = (form)->to_dirty
 
-#define FORM_KEPT(v) KEPT(v)
-#define FORM_TO_COW(v) (KEPT(v) | TO_COW(v))
-#define FORM_TO_DIRTY(v) (KEPT(v) | TO_DIRTY(v))
-#define FORM_BOTH(v) (KEPT(v) | TO_COW(v) | TO_DIRTY(v))
+#define KEPT(v) ((v) & keep)
+#define SET(v) (KEPT(v) | set)
+#define TO_COW(v) (((v) & to_cow) << PGTABLE_FORM_SHIFT)
+#define TO_DIRTY(v) (((v) & to_dirty) >> PGTABLE_FORM_SHIFT)
 
-#define FOR_ITS_MOVES(LOOP)							\
+#define KEPT_TO_COW(v) (KEPT(v) | TO_COW(v))
+#define SET_TO_COW(v) (SET(v) | TO_COW(v))
+#define KEPT_TO_DIRTY(v) (KEPT(v) | TO_DIRTY(v))
+#define SET_TO_DIRTY(v) (SET(v) | TO_DIRTY(v))
+#define FULL_FORM(v) (SET(v) | TO_COW(v) | TO_DIRTY(v))
+
+#define IF_SET(LOOP, with, without)						\
 	do {									\
-		if (to_cow && to_dirty) {					\
-			LOOP(FORM_BOTH);					\
-		} else if (to_cow) {						\
-			LOOP(FORM_TO_COW);					\
-		} else if (to_dirty) {						\
-			LOOP(FORM_TO_DIRTY);					\
+		if (set) {							\
+			LOOP(with);						\
 		} else {							\
-			LOOP(FORM_KEPT);					\
+			LOOP(without);						\
 		}								\
 	} while (0)
 
-static void block_form(const struct pgtable_form *form, const void *in, void *out, size_t n)
+#define SHORTEST_FORM(LOOP)							\
+	do {									\
+		if (to_cow && to_dirty) {					\
+			LOOP(FULL_FORM);					\
+		} else if (to_cow) {						\
+			IF_SET(LOOP, SET_TO_COW, KEPT_TO_COW);			\
+		} else if (to_dirty) {						\
+			IF_SET(LOOP, SET_TO_DIRTY, KEPT_TO_DIRTY);		\
+		} else {							\
+			IF_SET(LOOP, SET, KEPT);				\
+		}								\
+	} while (0)
+
+#define CONDITION_CONSTANTS(condition)						\
+	const uint64_t mask = (condition)->mask, value = (condition)->value
+
+#define ROUND (2 * PGTABLE_LINE)
+#define ROUND_WORDS (ROUND / sizeof(uint64_t))
+
+/*
+ * Bytes that memory is asked for ahead, beyond the caches: more made reading slower,
+ * nothing made writing slower.
+ */
+#define FORM_AHEAD 512
+
+static inline void prefetch_ahead(const char *in)
+{
+	for (size_t i = 0; i < ROUND; i += PGTABLE_LINE)
+		__builtin_prefetch((const void *)((uintptr_t)in + FORM_AHEAD + i));
+}
+
+#ifdef PGTABLE_SCALAR
+typedef pgtable_word words;
+#else
+#if defined(__AVX512F__)
+#define PGTABLE_VECTOR 64
+#elif defined(__AVX2__)
+#define PGTABLE_VECTOR 32
+#else
+#define PGTABLE_VECTOR 16
+#endif
+typedef uint64_t words __attribute__((vector_size(PGTABLE_VECTOR), aligned(1), may_alias));
+#endif
+
+/* All ones where the condition is met: comparing vectors gives just that. */
+#ifdef PGTABLE_SCALAR
+#define MET(v) (-(uint64_t)(((v) & mask) == value))
+#else
+#define MET(v) ((words)(((v) & mask) == value))
+#endif
+
+#define EACH_ROUND(n)								\
+	for (size_t first = 0, end = in_rounds(n); first < end; first += ROUND_WORDS)
+#define EACH_VECTOR(k)								\
+	_Pragma("GCC unroll 8")							\
+	for (size_t k = 0; k < ROUND / sizeof(words); k++)
+
+/* Where vector k of a round is. */
+#define AT(k) (first * sizeof(uint64_t) + (k) * sizeof(words))
+#define LOAD(in, k) (*(const words *)((const char *)(in) + AT(k)))
+#define STORE(out, k, v) (*(words *)((char *)(out) + AT(k)) = (v))
+#define STREAM(out, k, v) stream_store((char *)(out) + AT(k), (stream_vector)(v))
+
+/* Entries in whole rounds; what is left has a loop of its own. */
+static inline size_t in_rounds(size_t n)
+{
+	return n / ROUND_WORDS * ROUND_WORDS;
+}
+
+static void form_rest(const struct pgtable_form *form, const void *in, void *out, size_t n)
 {
 	FORM_CONSTANTS(form);
 	const pgtable_word *src = in;
 	pgtable_word *dst = out;
 
-#define LOOP(FORM) PGTABLE_EACH(n, dst[i] = FORM(src[i]))
-	FOR_ITS_MOVES(LOOP);
+	for (size_t i = in_rounds(n); i < n; i++)
+		dst[i] = FULL_FORM(src[i]);
+}
+
+#define FORM_ROUNDS(FORM, PUT, PREFETCH)						\
+	EACH_ROUND(n) {								\
+		if (PREFETCH)							\
+			prefetch_ahead((const char *)in + first * sizeof(uint64_t)); \
+		EACH_VECTOR(k) {						\
+			words v = LOAD(in, k);					\
+										\
+			PUT(out, k, FORM(v));					\
+		}								\
+	}
+
+static void block_form(const struct pgtable_form *form, const void *in, void *out, size_t n)
+{
+	FORM_CONSTANTS(form);
+
+#define LOOP(FORM) FORM_ROUNDS(FORM, STORE, 0)
+	SHORTEST_FORM(LOOP);
 #undef LOOP
+	form_rest(form, in, out, n);
+}
+
+static void block_form_large(const struct pgtable_form *form, const void *in, void *out, size_t n)
+{
+	FORM_CONSTANTS(form);
+
+#define LOOP(FORM) FORM_ROUNDS(FORM, STORE, 1)
+	SHORTEST_FORM(LOOP);
+#undef LOOP
+	form_rest(form, in, out, n);
+}
+
+/* Where such stores can be made: to a whole vector, which out starts at. */
+static void block_form_stream(const struct pgtable_form *form, const void *in, void *out, size_t n)
+{
+#ifdef PGTABLE_HAS_STREAM
+	FORM_CONSTANTS(form);
+
+	if ((uintptr_t)out % sizeof(words) == 0) {
+#define LOOP(FORM) FORM_ROUNDS(FORM, STREAM, 1)
+		SHORTEST_FORM(LOOP);
+#undef LOOP
+		form_rest(form, in, out, n);
+		return;
+	}
+#endif
+	block_form_large(form, in, out, n);
 }
 
 static void block_form_where(const struct pgtable_form *form,
@@ -52,74 +169,45 @@ static void block_form_where(const struct pgtable_form *form,
 			     const void *in, void *out, size_t n)
 {
 	FORM_CONSTANTS(form);
-	const uint64_t mask = condition->mask, value = condition->value;
+	CONDITION_CONSTANTS(condition);
 	const uint64_t negate = -(uint64_t)(condition->negate != 0);
-	const pgtable_word *src = in;
-	pgtable_word *dst = out;
 
-#define HIT(v) (-(uint64_t)(((v) & mask) == value) ^ negate)
+#define CHOSEN(FORM, v, met) ((v) ^ (((v) ^ FORM(v)) & ((met) ^ negate)))
 #define LOOP(FORM)								\
-	PGTABLE_EACH(n, {							\
-		uint64_t v = src[i];						\
-		dst[i] = v ^ ((v ^ FORM(v)) & HIT(v));				\
-	})
-	FOR_ITS_MOVES(LOOP);
-#undef LOOP
-}
-
-#ifdef PGTABLE_HAS_STREAM
-/* The same vectors as the compiler's own: it writes the arithmetic, we the stores. */
-typedef uint64_t words __attribute__((vector_size(sizeof(stream_vector)), aligned(1), may_alias));
-
-#define STREAM_AHEAD 2048	/* bytes that memory is asked for beforehand */
-#endif
-
-/* Returns how many entries were done: all but the ends where out is not aligned. */
-static size_t form_stream_lines(const struct pgtable_form *form, const char *in, char *out, size_t n)
-{
-#ifdef PGTABLE_HAS_STREAM
-	FORM_CONSTANTS(form);
-	size_t size = n * sizeof(uint64_t) / PGTABLE_LINE * PGTABLE_LINE;
-
-#define LOOP(FORM)								\
-	for (size_t at = 0; at < size; at += PGTABLE_LINE) {				\
-		__builtin_prefetch((const void *)((uintptr_t)in + at + STREAM_AHEAD));			\
-		for (size_t i = at; i < at + PGTABLE_LINE; i += sizeof(words)) {	\
-			words v = *(const words *)(in + i);			\
+	EACH_ROUND(n) {								\
+		EACH_VECTOR(k) {						\
+			words v = LOAD(in, k);					\
 										\
-			stream_store(out + i, (stream_vector)(FORM(v)));	\
+			STORE(out, k, CHOSEN(FORM, v, MET(v)));		\
 		}								\
 	}
-	FOR_ITS_MOVES(LOOP);
+	SHORTEST_FORM(LOOP);
 #undef LOOP
-	return size / sizeof(uint64_t);
-#else
-	(void)form;
-	(void)in;
-	(void)out;
-	(void)n;
-	return 0;
-#endif
+	for (size_t i = in_rounds(n); i < n; i++) {
+		uint64_t v = ((const pgtable_word *)in)[i];
+
+		((pgtable_word *)out)[i] =
+			CHOSEN(FULL_FORM, v, -(uint64_t)((v & mask) == value));
+	}
 }
 
-static void block_form_stream(const struct pgtable_form *form, const void *in, void *out, size_t n)
+/* One comparison and one subtraction a vector, whatever the test. */
+static uint64_t block_count(const struct pgtable_condition *condition, const void *in, size_t n)
 {
-	const char *src = in;
-	char *dst = out;
-	size_t head = -(uintptr_t)dst % PGTABLE_LINE / sizeof(uint64_t);
-	size_t done;
+	CONDITION_CONSTANTS(condition);
+	words met[ROUND / sizeof(words)] = { 0 };
+	uint64_t lanes[ROUND_WORDS], total = 0;
 
-	if ((uintptr_t)dst % sizeof(uint64_t)) {
-		block_form(form, in, out, n);
-		return;
+	EACH_ROUND(n) {
+		EACH_VECTOR(k)
+			met[k] -= MET(LOAD(in, k));
 	}
-	if (head > n)
-		head = n;
-	block_form(form, src, dst, head);
-	src += head * sizeof(uint64_t);
-	dst += head * sizeof(uint64_t);
-	done = form_stream_lines(form, src, dst, n - head);
-	block_form(form, src + done * sizeof(uint64_t), dst + done * sizeof(uint64_t), n - head - done);
+	memcpy(lanes, met, sizeof(lanes));
+	for (size_t i = 0; i < ROUND_WORDS; i++)
+		total += lanes[i];
+	for (size_t i = in_rounds(n); i < n; i++)
+		total += (((const pgtable_word *)in)[i] & mask) == value;
+	return condition->negate ? n - total : total;
 }
 
 #endif

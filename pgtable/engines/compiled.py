@@ -15,7 +15,7 @@ from ._native import ffi, lib
 from .interface import MISSING, Chain, Engine, Helper, Operation, Step, StepLike
 
 
-def _stream_from() -> int:
+def _large_from() -> int:
     """Return how many entries make a result that the last cache cannot hold beside its input."""
     try:
         size = Path("/sys/devices/system/cpu/cpu0/cache/index3/size").read_text()
@@ -25,8 +25,8 @@ def _stream_from() -> int:
     return min(max(last_cache // 16, 1 << 19), 1 << 22)
 
 
-#: Results of so many entries are written past the caches.
-STREAM_FROM = _stream_from()
+#: So many entries are more than the caches hold: results go past them, memory is asked ahead.
+LARGE_FROM = _large_from()
 
 
 class CompiledHelper(FastCall, Helper):
@@ -136,7 +136,7 @@ class CompiledEngine(Engine):
             _NULL if out is None else source if out is entries else _from_buffer(out),
             _NULL if otherwise is None else source,
             entries.size,
-            STREAM_FROM,
+            LARGE_FROM,
             threads,
         )
 

@@ -76,9 +76,9 @@ def as_chain(steps):
     return pgtable.chain(*(step if len(step) == 2 else step[0] for step in steps))
 
 
-@pytest.mark.parametrize("stream_from", [compiled.STREAM_FROM, 1])
-def test_any_chain(stream_from, monkeypatch) -> None:
-    monkeypatch.setattr(compiled, "STREAM_FROM", stream_from)
+@pytest.mark.parametrize("large_from", [compiled.LARGE_FROM, 1])
+def test_any_chain(large_from, monkeypatch) -> None:
+    monkeypatch.setattr(compiled, "LARGE_FROM", large_from)
     any_chain()
 
 

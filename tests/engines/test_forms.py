@@ -219,7 +219,7 @@ def test_what_is_almost_a_form_is_none(name) -> None:
     assert not lib.pgtable_form_of_map(helper, 0, form)
 
 
-@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 63, 64, 65, 300, 1000])
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 300, 1000])
 @pytest.mark.parametrize("shift", [0, 8, 16, 3])
 def test_loops_of_forms_at_every_alignment(usable_isa, random_entries, n, shift) -> None:
     ops = pgtable.native(isa=usable_isa).ops
@@ -233,12 +233,13 @@ def test_loops_of_forms_at_every_alignment(usable_isa, random_entries, n, shift)
         for negate in (0, 1):
             condition.negate = negate
             where = apply_condition(condition, words)
+            assert ops.count(condition, ffi.from_buffer(entries), n) == np.count_nonzero(where)
             out = np.full(8 * n + 128, 0xEE, np.uint8)
             place = out[64 + shift :][: 8 * n]
             ops.form_where(form, condition, ffi.from_buffer(entries), ffi.from_buffer(place), n)
             got = np.frombuffer(place.tobytes(), np.uint64)
             assert np.array_equal(got, np.where(where, expected, words))
-        for run in (ops.form, ops.form_stream):
+        for run in (ops.form, ops.form_large, ops.form_stream):
             out = np.full(8 * n + 128, 0xEE, np.uint8)
             place = out[64 + shift :][: 8 * n]
             run(form, ffi.from_buffer(entries), ffi.from_buffer(place), n)
@@ -259,8 +260,8 @@ def test_where_has_one_loop_only_where_elsewhere_stays(monkeypatch, random_entri
     engine.pte_wrprotect(entries, out=out, where=engine.pte_present)
     assert np.array_equal(out[where], engine.pte_wrprotect(entries)[where])
     assert (out[~where] == 7).all()
-    for stream_from in (compiled.STREAM_FROM, 1):
-        monkeypatch.setattr(compiled, "STREAM_FROM", stream_from)
+    for large_from in (compiled.LARGE_FROM, 1):
+        monkeypatch.setattr(compiled, "LARGE_FROM", large_from)
         new = engine.pte_wrprotect(entries, where=engine.pte_present)
         assert np.array_equal(new, np.where(where, engine.pte_wrprotect(entries), entries))
 

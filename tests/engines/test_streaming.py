@@ -46,7 +46,7 @@ class Spy:
 
 @pytest.fixture
 def spy(usable_isa, monkeypatch) -> Spy:
-    monkeypatch.setattr(compiled, "STREAM_FROM", FROM)
+    monkeypatch.setattr(compiled, "LARGE_FROM", FROM)
     return Spy(usable_isa)
 
 

@@ -29,7 +29,7 @@ SIZES = (0, 1, PART - 1, 2 * PART - 1, 2 * PART, 3 * PART + 511, 7 * PART, 7 * P
 def test_any_number_of_threads_gives_the_same(
     usable_isa, stream, random_entries, monkeypatch
 ) -> None:
-    monkeypatch.setattr(compiled, "STREAM_FROM", 1 if stream else 1 << 40)
+    monkeypatch.setattr(compiled, "LARGE_FROM", 1 if stream else 1 << 40)
     engine, reference = pgtable.native(isa=usable_isa), pgtable.reference()
     for n in SIZES:
         entries = random_entries[:n]
