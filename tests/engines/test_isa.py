@@ -135,7 +135,7 @@ def test_isa_forces_every_engine(usable_isa, ran) -> None:
 
 
 def test_the_short_way_runs_what_the_handle_says(usable_isa) -> None:
-    helpers = pgtable.native(isa=usable_isa).helpers
+    helpers = pgtable.native("saved_dirty", isa=usable_isa).helpers
     ran = []
 
     def spy(helper) -> object:
@@ -156,21 +156,45 @@ def test_the_short_way_runs_what_the_handle_says(usable_isa) -> None:
         fake.test, fake.count = test, count
         return fake, test, count
 
-    mkold, modify, dirty = (helpers[name] for name in ("pte_mkold", "pte_modify", "pte_dirty"))
-    alive = [spy(helper) for helper in (mkold, modify, dirty)]
-    for helper, (fake, *_) in zip((mkold, modify, dirty), alive, strict=True):
+    # no test of a large page is one condition, and mkdirty and modify have no form
+    mkdirty, modify, write = (helpers[name] for name in ("pte_mkdirty", "pte_modify", "pmd_write"))
+    alive = [spy(helper) for helper in (mkdirty, modify, write)]
+    for helper, (fake, *_) in zip((mkdirty, modify, write), alive, strict=True):
         helper.handle = fake
     ran.clear()  # taking a handle tries its loops for a form
     entries = np.array([0x867, 0x25], np.uint64)
-    assert mkold(0x867) == 0x847
-    assert mkold(entries).tolist() == [0x847, 0x5]
-    assert mkold(entries, out=entries) is entries
-    assert mkold(entries, out=np.empty_like(entries)).tolist() == [0x847, 0x5]
-    assert modify(entries, 0x25).tolist() == [0x845, 0x5]
-    assert dirty(entries).tolist() == [True, False]
-    assert dirty.count(entries) == 1
-    assert dirty(0x847) is True
+    dirty = [0x867, 0x0400000000000825]
+    assert mkdirty(0x27) == 0x867
+    assert mkdirty(entries).tolist() == dirty
+    assert mkdirty(entries, out=np.empty_like(entries)).tolist() == dirty
+    assert mkdirty(entries, out=entries) is entries
+    assert modify(entries, 0x25).tolist() == [0x0400000000000825] * 2
+    assert write(entries).tolist() == [True, False]
+    assert write.count(entries) == 1
+    assert write(0x867) is True
     assert ran == [IDS[usable_isa]] * 6 + ["count"] * 2
+
+
+@pytest.mark.parametrize("name", ["form", "count"])
+def test_the_short_way_runs_the_forms_of_the_instruction_set(usable_isa, name) -> None:
+    engine = pgtable.native(isa=usable_isa)
+    real = engine.ops
+    assert real.isa == IDS[usable_isa]
+    ran = []
+
+    @ffi.callback(ffi.typeof(getattr(real, name)))
+    def noted(*given):
+        ran.append(name)
+        return getattr(real, name)(*given)
+
+    engine.ops = ffi.new("struct pgtable_block_ops *", real[0])
+    setattr(engine.ops, name, noted)
+    for helper in (engine.pte_mkold, engine.pte_dirty):
+        helper.handle = helper.handle  # binds the operations too
+    entries = np.array([0x867, 0x25], np.uint64)
+    assert engine.pte_mkold(entries, out=entries).tolist() == [0x847, 0x5]
+    assert engine.pte_dirty.count(entries) == 1
+    assert ran == [name]
 
 
 def test_isa_binds_the_short_way_too(usable_isa) -> None:
