@@ -42,6 +42,7 @@ LOOP_SOURCES = (
     "bulk.h",
     "bulk_loops.h",
     "census_key.h",
+    "census_loop.h",
     "helpers.def",
     "instance.c",
     "pgtable.h",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..census import Census, new_histogram
+from ..census import Census, new_histogram, read_histogram
 from ..engines._native import ffi, lib
 from ..files import replacing
 from . import export
@@ -392,20 +392,8 @@ def run_census(segments: Segments, root: Root) -> dict[tuple[str, int], Census]:
         raise MemoryError("no memory for the histograms of a census")
     found = {}
     for i, histogram in enumerate(histograms):
-        census = _rows(histogram)
+        census = read_histogram(histogram)
+        census = census.where(census.entries != 0)
         if len(census.entries):
             found["kernel" if i >= 5 else "user", i % 5 + 1] = census
     return found
-
-
-def _rows(histogram: Any) -> Census:
-    n = lib.pgtable_census_rows(histogram, ffi.NULL, ffi.NULL, 0)
-    entries = np.empty(n, np.uint64)
-    counts = np.empty(n, np.uint64)
-    lib.pgtable_census_rows(
-        histogram,
-        ffi.from_buffer("uint64_t[]", entries),
-        ffi.from_buffer("uint64_t[]", counts),
-        n,
-    )
-    return Census(entries[entries != 0], counts[entries != 0])
