@@ -71,18 +71,21 @@ static int all_listed(const struct pgtable_census *census)
 	return !census->total && census->kinds.n <= PGTABLE_LISTED_KINDS;
 }
 
-int pgtable_census_clear(struct pgtable_census *census, const struct pgtable_block_ops *ops)
+void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_block_ops *ops)
 {
 	struct pgtable_kinds *kinds = &census->kinds;
 
-	if (!all_listed(census))
-		return -1;
-	for (size_t i = 0; i < kinds->n; i++)
-		kinds->count[kinds->listed[i]] = 0;
+	if (all_listed(census)) {
+		for (size_t i = 0; i < kinds->n; i++)
+			kinds->count[kinds->listed[i]] = 0;
+	} else {
+		memset(kinds->count, 0, sizeof(kinds->count));
+	}
+	free_pages(census->total, KEYS * sizeof(uint64_t));
+	census->total = NULL;
 	kinds->n = 0;
 	census->pending = 0;
 	census->ops = ops;
-	return 0;
 }
 
 static int move_to_total(struct pgtable_census *census)

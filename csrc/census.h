@@ -16,11 +16,8 @@ struct pgtable_block_ops;
 struct pgtable_census *pgtable_census_new(const struct pgtable_block_ops *ops);
 void pgtable_census_free(struct pgtable_census *census);
 
-/*
- * Make it as new, for that instruction set.  Returns 0, or -1 where a new one is
- * sooner made (this one keeps its counts).
- */
-int pgtable_census_clear(struct pgtable_census *census, const struct pgtable_block_ops *ops);
+/* Forget what was counted, and go on with that instruction set. */
+void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_block_ops *ops);
 
 /*
  * Count n more entries, fewer than 2^32 at a time.  Returns 0, or -1 without memory

@@ -80,7 +80,8 @@ def new_histogram() -> Any:
     return ffi.gc(histogram, lib.pgtable_census_free)
 
 
-#: Histograms of calls that ended.  A new one costs more than counting a page table.
+#: Histograms of calls that ended: a new one costs more than counting a page table does.
+#: Each has memory for the kinds it has seen, 8 MiB at most.
 _kept: list[Any] = []
 _KEPT_AT_MOST = 2
 
@@ -91,7 +92,8 @@ def _taken_histogram() -> Any:
         histogram = _kept.pop()
     except IndexError:
         return new_histogram()
-    return new_histogram() if lib.pgtable_census_clear(histogram, native().ops) else histogram
+    lib.pgtable_census_clear(histogram, native().ops)
+    return histogram
 
 
 #: Rows that are asked for at first: real tables have tens of kinds.
@@ -106,7 +108,8 @@ def read_histogram(histogram: Any) -> Census:
         pairs = np.empty((2, size), np.uint64)
         start = ffi.from_buffer("uint64_t[]", pairs)
         rows = lib.pgtable_census_rows(histogram, start, start + size, size)
-    return Census(pairs[0, :rows].copy(), pairs[1, :rows].copy())
+    found = pairs[:, :rows].copy()
+    return Census(found[0], found[1])
 
 
 class Counter:
