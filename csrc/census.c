@@ -12,6 +12,8 @@
 #include "parallel.h"
 
 #define KEYS PGTABLE_CENSUS_KEYS
+/* Entries ahead of those in work that memory is asked for. */
+#define AHEAD ((size_t)1024)
 
 /*
  * Counters are small so that many fit the caches; before one can overflow, all go
@@ -84,6 +86,7 @@ void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_bl
 	free_pages(census->total, KEYS * sizeof(uint64_t));
 	census->total = NULL;
 	kinds->n = 0;
+	kinds->nusual = 0;
 	census->pending = 0;
 	census->ops = ops;
 }
@@ -103,6 +106,7 @@ static int move_to_total(struct pgtable_census *census)
 		}
 	}
 	census->kinds.n = 0;
+	census->kinds.nusual = 0;
 	census->pending = 0;
 	return 0;
 }
@@ -128,8 +132,12 @@ static void add_part(void *context, unsigned index, size_t first, size_t n)
 {
 	struct add *add = context;
 	struct pgtable_census *census = add->census[index];
+	const char *in = add->in + first * sizeof(uint64_t);
+	size_t last = n < AHEAD ? n : AHEAD;
 
-	census->ops->census(&census->kinds, add->in + first * sizeof(uint64_t), n);
+	if (n > last)
+		census->ops->census(&census->kinds, in, n - last, in + last * sizeof(uint64_t));
+	census->ops->census(&census->kinds, in + (n - last) * sizeof(uint64_t), last, NULL);
 }
 
 /* One more part for each further thread; it is thrown away after being added. */
@@ -153,17 +161,34 @@ static int add_in_parts(struct pgtable_census *census, struct add *add, size_t n
 	return err;
 }
 
+/* Before a counter of 32 bits could overflow. */
+static int make_room(struct pgtable_census *census, size_t n)
+{
+	if (n <= UINT32_MAX - census->pending)
+		return 0;
+	return n > UINT32_MAX ? -1 : move_to_total(census);
+}
+
 int pgtable_census_add(struct pgtable_census *census, const void *in, size_t n,
 		       unsigned threads)
 {
 	struct add add;
 
-	/* before a counter of 32 bits could overflow */
-	if (n > UINT32_MAX - census->pending && (n > UINT32_MAX || move_to_total(census)))
+	if (make_room(census, n))
 		return -1;
 	add.in = in;
 	if (add_in_parts(census, &add, n, pgtable_parts(n, threads)))
 		return -1;
+	census->pending += n;
+	return 0;
+}
+
+int pgtable_census_add_table(struct pgtable_census *census, const void *in, size_t n,
+			     const void *next)
+{
+	if (make_room(census, n))
+		return -1;
+	census->ops->census(&census->kinds, in, n, next);
 	census->pending += n;
 	return 0;
 }

@@ -26,6 +26,10 @@ void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_bl
 int pgtable_census_add(struct pgtable_census *census, const void *in, size_t n,
 		       unsigned threads);
 
+/* The same of one table, while the memory of the next one (or NULL) is asked for. */
+int pgtable_census_add_table(struct pgtable_census *census, const void *in, size_t n,
+			     const void *next);
+
 /*
  * The kinds of entries seen, in ascending order: one entry that stands for all
  * of its kind, and how many there were.  At most capacity rows are written;

@@ -47,9 +47,15 @@ static inline uint64_t pgtable_census_stand_in(size_t key)
 
 /* Kinds that are listed; with more of them all counters are looked at. */
 #define PGTABLE_LISTED_KINDS 1024
+#define PGTABLE_USUAL_KINDS 16
 
-/* Counters by key, and the kinds that were seen, in the order in which they were. */
+/*
+ * Counters by key, and the kinds that were seen, in the order in which they were.
+ * usual: kinds that the last block was made of, so that the next is asked for them.
+ */
 struct pgtable_kinds {
+	unsigned nusual;
+	uint32_t usual[PGTABLE_USUAL_KINDS];
 	size_t n;	/* may be more than are listed */
 	uint32_t listed[PGTABLE_LISTED_KINDS];
 	uint32_t count[PGTABLE_CENSUS_KEYS];

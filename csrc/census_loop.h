@@ -2,10 +2,11 @@
 /*
  * The loop of a census, for whatever instruction set this is compiled for.
  *
- * Tables hold few kinds in any one place, so a block is peeled: all entries of the kind
- * of the first one are found by comparing vectors and added at once, then those
- * of the first that is left, until none is.  That costs the same in whatever order
- * kinds come, and no counter waits for its own last store.
+ * Tables hold few kinds in any one place.  So of each block all entries of the kinds
+ * that the block before was made of are found by comparing vectors and added at
+ * once, then those of the kind of the first that is left, until none is or kinds
+ * are rare.  That costs the same in whatever order kinds come, and no counter waits
+ * for its own last store.
  */
 #ifndef PGTABLE_CENSUS_LOOP_H
 #define PGTABLE_CENSUS_LOOP_H
@@ -21,8 +22,6 @@ static inline void census_each(struct pgtable_kinds *kinds, const uint32_t *keys
 
 /* A block: as many entries as a mask has bits. */
 #define CENSUS_BLOCK ((size_t)64)
-/* Blocks ahead of the one in work that memory is asked for. */
-#define CENSUS_AHEAD ((size_t)16)
 
 #if defined(__AVX2__) && !defined(PGTABLE_SCALAR)
 #include <immintrin.h>
@@ -122,9 +121,7 @@ static inline unsigned census_place(unsigned bit)
 #endif
 
 #ifdef CENSUS_PEELS
-/* Two kinds that have fewer of a block: there are too many to look for each. */
-#define CENSUS_MIXED 8
-/* The same of the kinds after these two. */
+/* A kind that a block has fewer of is rare: not worth looking for all of it. */
 #define CENSUS_RARE 3
 
 static inline uint32_t census_first(const uint32_t *keys, uint64_t left)
@@ -132,45 +129,54 @@ static inline uint32_t census_first(const uint32_t *keys, uint64_t left)
 	return keys[census_place((unsigned)__builtin_ctzll(left))];
 }
 
-static inline void census_peel(struct pgtable_kinds *kinds, const uint32_t *keys, uint64_t left)
+/* Add a kind of which so many were found; it is usual from now on unless rare. */
+static inline void census_found(struct pgtable_kinds *kinds, uint32_t key, uint32_t n)
 {
-	while (left) {
-		uint32_t key = census_first(keys, left);
-		uint64_t found = census_find(keys, key);
-		uint32_t n = (uint32_t)__builtin_popcountll(found);
+	pgtable_add_kind(kinds, key, n);
+	kinds->usual[kinds->nusual] = key;
+	kinds->nusual += n >= CENSUS_RARE && kinds->nusual < PGTABLE_USUAL_KINDS - 1;
+}
 
-		pgtable_add_kind(kinds, key, n);
+/* All entries of the usual kinds, without a branch on what is found.  Returns the others. */
+static inline uint64_t census_usual(struct pgtable_kinds *kinds, const uint32_t *keys)
+{
+	unsigned n = kinds->nusual;
+	uint64_t left = ~(uint64_t)0;
+
+	kinds->nusual = 0;
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t key = kinds->usual[i];
+		uint64_t found = census_find(keys, key);
+
+		census_found(kinds, key, (uint32_t)__builtin_popcountll(found));
 		left &= ~found;
-		if (n < CENSUS_RARE)
-			break;
 	}
-	for (; left; left &= left - 1)
-		pgtable_add_kind(kinds, census_first(keys, left), 1);
+	return left;
 }
 
 static inline void census_block(struct pgtable_kinds *kinds, const char *in)
 {
 	_Alignas(64) uint32_t keys[CENSUS_BLOCK];
-	uint64_t first, second;
-	uint32_t key, nfirst, nsecond;
+	uint64_t left;
 
 	census_keys(in, keys);
-	first = census_find(keys, keys[0]);
-	if (!~first) {
-		pgtable_add_kind(kinds, keys[0], CENSUS_BLOCK);
-		return;
+	left = census_usual(kinds, keys);
+	while (left) {
+		uint32_t key = census_first(keys, left);
+		uint64_t found = census_find(keys, key);
+		uint32_t n = (uint32_t)__builtin_popcountll(found);
+
+		if (n < CENSUS_RARE)
+			break;
+		census_found(kinds, key, n);
+		left &= ~found;
 	}
-	key = census_first(keys, ~first);
-	second = census_find(keys, key);
-	nfirst = (uint32_t)__builtin_popcountll(first);
-	nsecond = (uint32_t)__builtin_popcountll(second);
-	if (nfirst + nsecond < CENSUS_MIXED) {
+	if (!~left) {
 		census_each(kinds, keys, CENSUS_BLOCK);
 		return;
 	}
-	pgtable_add_kind(kinds, keys[0], nfirst);
-	pgtable_add_kind(kinds, key, nsecond);
-	census_peel(kinds, keys, ~(first | second));
+	for (; left; left &= left - 1)
+		pgtable_add_kind(kinds, census_first(keys, left), 1);
 }
 #else
 /* Without a way to get a mask out of a vector: runs, of which tables are full, at once. */
@@ -191,20 +197,22 @@ static inline void census_block(struct pgtable_kinds *kinds, const char *in)
 }
 #endif
 
-static void census_loop(struct pgtable_kinds *kinds, const void *entries, size_t n)
+/* ahead: memory that is wanted next, as much again, or NULL. */
+static void census_loop(struct pgtable_kinds *kinds, const void *entries, size_t n,
+			const void *ahead)
 {
-	const size_t block_bytes = CENSUS_BLOCK * sizeof(uint64_t);
-	const char *in = entries;
+	const pgtable_word *in = entries;
+	size_t done = 0;
 
-	for (; n >= CENSUS_BLOCK; n -= CENSUS_BLOCK, in += block_bytes) {
+	for (; n - done >= CENSUS_BLOCK; done += CENSUS_BLOCK) {
 		/* memory would idle while a block is counted */
-		if (n >= (CENSUS_AHEAD + 1) * CENSUS_BLOCK)
-			for (size_t i = 0; i < block_bytes; i += 64)
-				__builtin_prefetch(in + CENSUS_AHEAD * block_bytes + i);
-		census_block(kinds, in);
+		if (ahead)
+			for (size_t i = 0; i < CENSUS_BLOCK; i += 64 / sizeof(*in))
+				__builtin_prefetch((const pgtable_word *)ahead + done + i);
+		census_block(kinds, (const char *)(in + done));
 	}
-	for (size_t i = 0; i < n; i++)
-		pgtable_add_kind(kinds, pgtable_census_key(((const pgtable_word *)(const void *)in)[i]), 1);
+	for (; done < n; done++)
+		pgtable_add_kind(kinds, pgtable_census_key(in[done]), 1);
 }
 
 #endif

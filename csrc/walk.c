@@ -331,7 +331,6 @@ static struct pgtable_table *find_table(struct visit *visit, uint64_t pa, unsign
 
 	if (next < walk->level_end[level] && walk->tables[next].pa == pa) {
 		visit->next[level]++;
-		prefetch_table(walk, next + 1);
 		return &walk->tables[next];
 	}
 	found = *find_slot(walk, pa, level);
@@ -603,18 +602,27 @@ static void fill_table(struct visit *visit, const struct pgtable_table *table, u
 	}
 }
 
+/* The table that is probably visited after this one of the same level, or NULL. */
+static const void *next_table(const struct visit *visit, unsigned level)
+{
+	size_t next = visit->next[level];
+
+	return next < visit->walk->level_end[level] ? visit->walk->tables[next].data : NULL;
+}
+
 static void census_table(struct visit *visit, const struct pgtable_table *table, uint64_t va)
 {
 	const pgtable_word *entries = table->data;
 	unsigned level = table->level;
+	const void *next = level == 1 ? next_table(visit, level) : NULL;
 	/* only the top table has entries of both halves */
 	size_t step = level == visit->walk->levels ? TABLE_ENTRIES / 2 : TABLE_ENTRIES;
 
 	for (size_t i = 0; i < TABLE_ENTRIES; i += step) {
 		size_t half = entry_va(visit->walk, va, level, i) >> 63;
 
-		visit->err |= pgtable_census_add(visit->census[half * MAX_LEVELS + level - 1],
-						 entries + i, step, 1);
+		visit->err |= pgtable_census_add_table(
+			visit->census[half * MAX_LEVELS + level - 1], entries + i, step, next);
 	}
 	if (level == 1)
 		return;
