@@ -367,6 +367,9 @@ def _report_all(walk: Walk, native: _Native, everywhere: int) -> None:
 def _report_shared(walk: Walk) -> None:
     """Report pages that are reached more than once, at whatever level."""
     tables = walk.tables
+    ordered = np.sort(tables.pa)
+    if not np.any(ordered[1:] == ordered[:-1]) and not np.any(tables.reached > 1):
+        return  # the usual case, and much quicker told than what follows
     _, first, page = np.unique(tables.pa, return_index=True, return_inverse=True)
     reached = np.zeros(len(first), np.uint64)
     np.add.at(reached, page, tables.reached)
