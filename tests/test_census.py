@@ -60,8 +60,8 @@ def test_stand_ins_ascend_and_fold_only_what_they_say(entries):
 
 #: Kinds of which several fall into one block; in the last six one field of the key differs.
 KINDS = [
-    *(0, 0x8000000123456067, 0x123456163, 0x8000000123456025, 0x0400000123456025, 0xFE00000000000000),
-    *(0x25, 0x1025, 0x0008_0000_0000_0025, 0x10_0000_0000_0025, 0x0100_0000_0000_0025, 1 << 63 | 0x25),
+    *(0, 0x8000000123456067, 0x123456163, 0x8000000123456025, 0x0400000123456025, 0xFE << 56),
+    *(0x25, 0x1025, 1 << 51 | 0x25, 1 << 52 | 0x25, 1 << 56 | 0x25, 1 << 63 | 0x25),
 ]
 
 
