@@ -144,7 +144,7 @@ def test_more_kinds_than_are_listed(distinct, isa):
             assert counts_of(census) == counted_one_by_one(entries)
             assert counts_of(pgtable.census(entries[:1])) == {0: 1}
         for threads in (2, 3, 7):
-            many = np.resize(entries, 1 << 19)
+            many = np.resize(entries, 1 << 22)
             assert counts_of(pgtable.census(many, threads=threads)) == counts_of(
                 pgtable.census(many)
             )
@@ -187,17 +187,17 @@ def test_lengths_at_any_alignment(guarded, length, isa):
 
 @pytest.mark.parametrize("threads", [0, 2, 3, 7])
 def test_threads_change_nothing(threads):
-    for entries in (np.resize(level1_tables("k612-128"), 1 << 20), mixture("random", 700_001)):
+    for entries in (np.resize(level1_tables("k612-128"), 1 << 22), mixture("random", 3_700_001)):
         alone = pgtable.census(entries)
         assert counts_of(pgtable.census(entries, threads=threads)) == counts_of(alone)
 
 
 def test_a_counter_adds_up_whatever_the_pieces_and_threads():
-    entries = np.resize(level1_tables("k61-256"), 600_001)
+    entries = np.resize(level1_tables("k61-256"), 2_000_001)
     counter = pgtable.Counter()
-    for start, stop, threads in ((0, 1, 1), (1, 300_000, 2), (300_000, 300_000, 1)):
+    for start, stop, threads in ((0, 1, 1), (1, 1_500_000, 2), (1_500_000, 1_500_000, 1)):
         counter.add(entries[start:stop], threads=threads)
-    counter.add(entries[300_000:], threads=1)
+    counter.add(entries[1_500_000:], threads=1)
     assert counter.census().as_dict() == pgtable.census(entries).as_dict()
 
 
