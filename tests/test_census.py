@@ -80,6 +80,8 @@ def mixture(pattern: str, length: int, seed: int = 0) -> np.ndarray:
     }
     if pattern == "random":
         return rng.integers(0, 2**64, length, dtype=np.uint64)
+    if pattern == "twenty in turn":  # more than are usual at a time, none of them rare
+        return np.arange(length, dtype=np.uint64) % np.uint64(20) + np.uint64(seed << 12)
     if pattern == "kinds in plenty":
         few_bits = np.uint64(0x8600_0000_0000_0063)
         return rng.integers(0, 2**64, length, dtype=np.uint64) & few_bits
@@ -88,7 +90,7 @@ def mixture(pattern: str, length: int, seed: int = 0) -> np.ndarray:
 
 PATTERNS = [
     *("one", "two in turn", "few", "all kinds", "runs", "one astray", "mostly one"),
-    *("random", "kinds in plenty"),
+    *("twenty in turn", "random", "kinds in plenty"),
 ]
 #: Around a block of 64, and around where memory is asked for ahead.
 LENGTHS = [*range(131), *(n + d for n in (192, 256, 512, 1024, 1088, 1152) for d in (-1, 0, 1))]
