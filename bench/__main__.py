@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         smoke = ["--smoke"] if args.smoke else []
         _run(["bench.throughput", str(results / "throughput.json"), *smoke], args.smoke)
         _run(["bench.files", str(results / "files.json"), *smoke], args.smoke)
+        _run(["bench.walk", str(results / "walk.json"), *smoke], args.smoke)
         saved = results / "pytest-benchmark.json"
         _run(
             ["pytest", "bench", "--benchmark-enable", "-q", f"--benchmark-json={saved}"], args.smoke

@@ -20,11 +20,17 @@ Ki, Mi = 1 << 10, 1 << 20
 class Results:
     """Medians of one run of the benchmarks, in nanoseconds a call."""
 
-    def __init__(self, throughput: dict[str, Any], files: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        throughput: dict[str, Any],
+        files: dict[str, Any] | None = None,
+        walk: dict[str, Any] | None = None,
+    ):
         self.rows = throughput["results"]
         self.widest = throughput["machine"]["isa"]
         self.files = {row["name"]: row for row in files["results"]} if files else {}
         self.file_bytes = files["bytes"] if files else 0
+        self.walk = walk or {}
 
     def row(self, operation: str, n: int, family: str, threads: int = 1) -> dict[str, Any] | None:
         """Return the quickest variant of a family; of pgtable, the widest instruction set."""
@@ -168,6 +174,47 @@ def _census_of_file(r: Results) -> Value:
     return Value(r.files["pgtable census"]["median_ns"] / allowed)
 
 
+def of_walk(group: str, key: str, factor: float = 1) -> Callable[[Results], Value]:
+    """Return a value that walk.py measured."""
+    return lambda r: Value(r.walk[group][key] * factor)
+
+
+def _times_plain_python(r: Results) -> Value:
+    return Value(r.walk["times faster"]["synthetic"]["plain_python"])
+
+
+def walk_goals() -> Iterator[Goal]:
+    """Yield the goals of walking the page tables of an image."""
+    for image in ("full tables", "mixed tables"):
+        yield Goal(
+            f"census of an image, {image}, to only reading them",
+            of_walk(image, "census_over_reading"),
+            "<=",
+            3,
+        )
+    yield Goal(
+        "walk into columns, full tables",
+        of_walk("full tables", "entries_per_second", 1e-6),
+        ">=",
+        100,
+        "M/s",
+    )
+    yield Goal(
+        "walk: peak memory to the result",
+        of_walk("full tables", "peak_over_result"),
+        "<=",
+        1.5,
+    )
+    yield Goal("plain Python to walk", _times_plain_python, ">=", 200)
+    yield Goal(
+        "open an image of 8 TiB and walk a small address space",
+        of_walk("opening", "open_and_walk_8_TiB_ms"),
+        "<=",
+        50,
+        "ms",
+    )
+
+
 def goals() -> Iterator[Goal]:
     """Yield every goal."""
     for helper in ("wrprotect", "mkclean", "mkdirty", "mkwrite"):
@@ -250,6 +297,7 @@ def goals() -> Iterator[Goal]:
         "<=",
         1,
     )
+    yield from walk_goals()
 
 
 def rows(results: Results) -> list[list[str]]:

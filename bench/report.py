@@ -40,11 +40,12 @@ COLORS = {
 PLOTTED = ("wrprotect", "copy", "dirty.count")
 
 
-def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Return the results of throughput.py and, if there are any, of files.py."""
+def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]:
+    """Return the results of throughput.py and, as far as there are any, of files.py and walk.py."""
     throughput = json.loads((directory / "throughput.json").read_text())
-    path = directory / "files.json"
-    return throughput, json.loads(path.read_text()) if path.exists() else None
+    paths = directory / "files.json", directory / "walk.json"
+    files, walk = (json.loads(path.read_text()) if path.exists() else None for path in paths)
+    return throughput, files, walk
 
 
 def _table(rows: list[list[str]], headers: list[str], left: int = 1) -> str:
@@ -136,6 +137,45 @@ def files_table(files: dict[str, Any]) -> str:
     return _table(rows, headers)
 
 
+def walk_table(walk: dict[str, Any]) -> str:
+    """Return the table of walking and counting the page tables of an image."""
+    rows = []
+    for name, found in walk.items():
+        if "census_over_reading" not in found:
+            continue
+        rates = [
+            rate_text(found[key])
+            for key in (
+                "reading_entries_per_second",
+                "census_entries_per_second",
+                "entries_per_second",
+                "entries_per_second_all_columns",
+            )
+        ]
+        ratios = [f"{found[key]:.2f}" for key in ("census_over_reading", "peak_over_result")]
+        rows.append([name, f"{found['entries'] / 1e6:.1f} M", *rates, *ratios])
+    headers = ["image", "entries", "only reading", "census", "walk", "walk, every column"]
+    return _table(rows, [*headers, "census / reading", "peak memory / result"])
+
+
+def walkers_table(walk: dict[str, Any]) -> str:
+    """Return the table of how many times as long others take to walk the same image."""
+    others = (
+        ("plain_python", "plain Python"),
+        ("plain_python_all_columns", "plain Python, every column"),
+        ("drgn", "drgn"),
+    )
+    rows = [
+        [name, str(found["entries"]), *(_times(found.get(key)) for key, _ in others)]
+        for name, found in walk["times faster"].items()
+    ]
+    return _table(rows, ["image", "entries", *(heading for _, heading in others)])
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.0f} x"
+
+
 def goals_table(results: Results) -> str:
     """Return the table of goals, measured values and whether they are reached."""
     return _table(goals.rows(results), ["goal", "measured", "should be", "reached"])
@@ -191,8 +231,8 @@ def plot(results: Results, operation: str, path: Path) -> None:
 
 def write(results_directory: Path, plots: Path, readmes: list[Path]) -> str:
     """Regenerate plots and the marked parts of the READMEs; return the table of goals."""
-    throughput, files = load(results_directory)
-    results = Results(throughput, files)
+    throughput, files, walk = load(results_directory)
+    results = Results(throughput, files, walk)
     for operation in PLOTTED:
         plot(results, operation, plots / f"{operation.replace('.', '-')}.svg")
     parts = {
@@ -204,6 +244,8 @@ def write(results_directory: Path, plots: Path, readmes: list[Path]) -> str:
     }
     if files:
         parts["files"] = files_table(files)
+    if walk:
+        parts["walk"] = f"{walk_table(walk)}\n\n{walkers_table(walk)}"
     for readme in readmes:
         for name, text in parts.items():
             replace_between(readme, name, text)

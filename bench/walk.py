@@ -2,8 +2,8 @@
 """Walking page tables: against plain Python, drgn, and only reading the same tables.
 
 ``python -m bench.walk [OUT.json] [--entries MI] [--smoke]``.  Everybody walks the same
-image in one run, results are compared before anything is printed, and times are
-processor time of one core (user and system), the best of some rounds.
+image in one run and takes turns, results are compared before anything is printed, and
+times are processor time of one core (user and system), the median of the rounds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import lzma
 import os
+import statistics
 import struct
 import tempfile
 import time
@@ -34,14 +35,15 @@ FRAME = 0x000F_FFFF_FFFF_F000
 COLUMNS_AT_ONCE = 17  # bytes an entry: va, entry, and what the others are made of
 
 
-def best(run: Callable[[], Any], rounds: int) -> float:
-    """Return the shortest processor time of some rounds, in seconds."""
-    times = []
+def medians(rounds: int, **contenders: Callable[[], Any]) -> dict[str, float]:
+    """Return the median processor time of each, in seconds; they take turns."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        began = time.process_time()
-        run()
-        times.append(time.process_time() - began)
-    return min(times)
+        for name, run in contenders.items():
+            began = time.process_time()
+            run()
+            times[name].append(time.process_time() - began)
+    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 Row = tuple[int, int, int, int, int, bool, bool, bool, bool]
@@ -151,18 +153,24 @@ def measure_image(path: Path, mix: dict[str, float], entries: int, rounds: int) 
         counted = sum(census.total for census in image.census(root, 4).values())
         assert counted == len(walk)
         found, size = len(walk), len(walk) * COLUMNS_AT_ONCE
-        reading = best(only_read(image, walk), rounds)
+        read = only_read(image, walk)
         del walk
-        walking = best(lambda: image.walk(root, 4), rounds)
-        everything = best(lambda: image.walk(root, 4).columns, rounds)
-        census = best(lambda: image.census(root, 4), rounds)
+        times = medians(
+            rounds,
+            reading=read,
+            walk=lambda: image.walk(root, 4),
+            all_columns=lambda: image.walk(root, 4).columns,
+            census=lambda: image.census(root, 4),
+        )
         peak = peak_resident(lambda: image.walk(root, 4))
     return {
         "entries": found,
-        "entries_per_second": found / walking,
-        "entries_per_second_all_columns": found / everything,
-        "census_entries_per_second": found / census,
-        "census_over_reading": census / reading,
+        "seconds": times,
+        "reading_entries_per_second": found / times["reading"],
+        "entries_per_second": found / times["walk"],
+        "entries_per_second_all_columns": found / times["all_columns"],
+        "census_entries_per_second": found / times["census"],
+        "census_over_reading": times["census"] / times["reading"],
         "peak_over_result": peak / size,
     }
 
@@ -195,30 +203,42 @@ def measure_others(directory: Path, entries: int, rounds: int) -> dict[str, Any]
         with pgtable.open_image(path) as image:
             walk = image.walk(root, 4)
             top = walk.root.pa
-            ours = best(partial(image.walk, root, 4), 5 * rounds)
-            all_columns = best(partial(_all_columns, image, root), rounds)
-            memory = path.read_bytes()
-            segments = [
-                (int(pa), int(pa) + int(size), int(data) - image.segments.memory.ctypes.data)  # type: ignore[attr-defined]
-                for data, pa, size in image.segments.table.tolist()  # type: ignore[attr-defined]
-            ]
-
-        def read(pa: int, memory: bytes = memory, segments: list = segments) -> bytes:
-            for start, end, offset in segments:
-                if start <= pa < end:
-                    return memory[offset + pa - start : offset + pa - start + PAGE]
-            raise ValueError(hex(pa))
-
-        assert_same(plain_walk(read, top, 4), walk)
-        theirs = best(partial(plain_walk, read, top, 4), 2)
+            read = partial(read_page, path.read_bytes(), _pieces(image))
+            assert_same(plain_walk(read, top, 4), walk)
+            times = medians(
+                rounds,
+                ours=partial(image.walk, root, 4),
+                all_columns=partial(_all_columns, image, root),
+                python=partial(plain_walk, read, top, 4),
+            )
         results[name] = {
             "entries": len(walk),
-            "plain_python": theirs / ours,
-            "plain_python_all_columns": theirs / all_columns,
+            "plain_python": times["python"] / times["ours"],
+            "plain_python_all_columns": times["python"] / times["all_columns"],
         }
         if name == "k61-256":
-            results[name]["drgn"] = _drgn(core, top, walk, ours)
+            results[name]["drgn"] = _drgn(core, top, walk, times["ours"])
     return results
+
+
+Piece = tuple[int, int, int]
+
+
+def _pieces(image: Image) -> list[Piece]:
+    """Return where physical memory lies in the file: start, end, offset."""
+    start = image.segments.memory.ctypes.data  # type: ignore[attr-defined]
+    return [
+        (int(pa), int(pa) + int(size), int(data) - start)
+        for data, pa, size in image.segments.table.tolist()  # type: ignore[attr-defined]
+    ]
+
+
+def read_page(memory: bytes, pieces: list[Piece], pa: int) -> bytes:
+    """Return the page at a physical address; ValueError where there is none."""
+    for start, end, offset in pieces:
+        if start <= pa < end:
+            return memory[offset + pa - start : offset + pa - start + PAGE]
+    raise ValueError(hex(pa))
 
 
 def _all_columns(image: Image, root: int | None) -> dict[str, np.ndarray]:
@@ -238,7 +258,7 @@ def _drgn(core: Path, root: int, walk: Walk, ours: float) -> float | None:
         return struct.pack("<512Q", *entries)
 
     assert_same(plain_walk(read, root, 4), walk)
-    return best(lambda: plain_walk(read, root, 4), 2) / ours
+    return medians(2, drgn=lambda: plain_walk(read, root, 4))["drgn"] / ours
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -248,14 +268,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--entries", type=int, default=64, help="Mi entries (default: 64)")
     parser.add_argument("--smoke", action="store_true", help="small and quick")
     args = parser.parse_args(argv)
-    entries, rounds = (1 << 18, 2) if args.smoke else (args.entries << 20, 7)
+    entries, rounds = (1 << 18, 3) if args.smoke else (args.entries << 20, 7)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         results = {
             "full tables": measure_image(directory / "image", FULL, entries, rounds),
             "mixed tables": measure_image(directory / "image", MIXED, entries, rounds),
             "opening": measure_opening(directory / "image"),
-            "times faster": measure_others(directory, 1 << 16 if args.smoke else 1 << 20, rounds),
+            "times faster": measure_others(directory, 1 << 16 if args.smoke else 1 << 20, 3),
         }
     text = json.dumps(results, indent=1) + "\n"
     print(text, end="")

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "bulk_loops.h"
-#include "census_key.h"
+#include "census_loop.h"
 #include "form_loops.h"
 #include "stream.h"
 
@@ -60,13 +60,6 @@ static uint64_t block_count_both(const uint8_t *a, const uint8_t *b, size_t n)
 	return total;
 }
 
-static void block_census_bins(const void *in, uint32_t *bins, size_t n)
-{
-	const pgtable_word *src = in;
-
-	PGTABLE_EACH(n, bins[i] = pgtable_census_bin(pgtable_census_key(src[i])));
-}
-
 extern const struct pgtable_block_ops PGTABLE_BLOCK_OPS;
 
 const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
@@ -81,5 +74,5 @@ const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
 	.select = block_select,
 	.select_bytes = block_select_bytes,
 	.count_both = block_count_both,
-	.census_bins = block_census_bins,
+	.census = census_loop,
 };

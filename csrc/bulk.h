@@ -62,6 +62,8 @@ struct pgtable_condition {
 	int negate;
 };
 
+struct pgtable_kinds;
+
 /* What the driver does to blocks between loops, per instruction set. */
 struct pgtable_block_ops {
 	int isa;
@@ -83,8 +85,9 @@ struct pgtable_block_ops {
 	void (*select_bytes)(uint8_t *out, const uint8_t *yes, const uint8_t *no,
 			     const uint8_t *where, size_t n);
 	uint64_t (*count_both)(const uint8_t *a, const uint8_t *b, size_t n);
-	/* where a census counts entries of such kinds, see census_key.h */
-	void (*census_bins)(const void *in, uint32_t *bins, size_t n);
+	/* count entries of each kind, while memory ahead (or NULL) is asked for */
+	void (*census)(struct pgtable_kinds *kinds, const void *in, size_t n,
+		       const void *ahead);
 };
 
 /* All helpers of one rule set and its switches, for one instruction set. */

@@ -12,25 +12,20 @@
 #include "parallel.h"
 
 #define KEYS PGTABLE_CENSUS_KEYS
-/* Bins are found of so many entries at a time, and stay in the first-level cache. */
-#define BLOCK ((size_t)256)
-/* Blocks ahead of the one in work that memory is asked for. */
-#define AHEAD ((size_t)4)
-
-/* Bins that were never touched are never looked at: 1024 to a group, a page of memory. */
-#define GROUP_BITS PGTABLE_CENSUS_GROUP_BITS
-#define GROUPS (KEYS >> GROUP_BITS)
+/* Entries ahead of those in work that memory is asked for. */
+#define AHEAD ((size_t)1024)
+/* A further thread needs counters of its own: it pays at so many times what others pay at. */
+#define WORTH 8
 
 /*
- * Bins are small so that many fit the caches; before one can overflow, all go
+ * Counters are small so that many fit the caches; before one can overflow, all go
  * to total, which is made only then.
  */
 struct pgtable_census {
 	const struct pgtable_block_ops *ops;
-	uint32_t count[KEYS];
-	uint8_t touched[GROUPS];
 	uint64_t *total;
-	uint64_t pending;	/* entries in count */
+	uint64_t pending;	/* entries in kinds */
+	struct pgtable_kinds kinds;
 };
 
 /* Zeroed memory of which only the pages that are touched are ever made. */
@@ -74,104 +69,60 @@ void pgtable_census_free(struct pgtable_census *census)
 	free_pages(census, sizeof(*census));
 }
 
-static inline void add_to_bin(struct pgtable_census *census, uint32_t bin, uint32_t n)
+/* Are all kinds that were ever counted in the list? */
+static int all_listed(const struct pgtable_census *census)
 {
-	uint32_t count = census->count[bin];
-
-	census->count[bin] = count + n;
-	if (!count)
-		census->touched[bin >> GROUP_BITS] = 1;
+	return !census->total && census->kinds.n <= PGTABLE_LISTED_KINDS;
 }
 
-/* As words of two, which saves half the compares. */
-static inline int four_alike(const uint32_t *bins)
+void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_block_ops *ops)
 {
-	uint64_t two[2];
+	struct pgtable_kinds *kinds = &census->kinds;
 
-	memcpy(two, bins, sizeof(two));
-	return two[0] == two[1] && bins[0] == bins[1];
-}
-
-static inline void add_four(struct pgtable_census *census, const uint32_t *bins)
-{
-	if (four_alike(bins)) {
-		add_to_bin(census, bins[0], 4);
-		return;
+	if (all_listed(census)) {
+		for (size_t i = 0; i < kinds->n; i++)
+			kinds->count[kinds->listed[i]] = 0;
+	} else {
+		memset(kinds->count, 0, sizeof(kinds->count));
 	}
-	for (size_t i = 0; i < 4; i++)
-		add_to_bin(census, bins[i], 1);
+	free_pages(census->total, KEYS * sizeof(uint64_t));
+	census->total = NULL;
+	kinds->n = 0;
+	kinds->nusual = 0;
+	census->pending = 0;
+	census->ops = ops;
 }
 
-/*
- * Tables hold runs of one kind, and adding to one bin again and again waits for
- * its own store each time: eight or four alike are added at once.  Ends of runs
- * are not looked for, as in mixed tables the processor could not foresee them.
- */
-static void add_to_bins(struct pgtable_census *census, const uint32_t *bins, size_t n)
-{
-	size_t i = 0;
-
-	for (; n - i >= 8; i += 8) {
-		if (four_alike(bins + i) && four_alike(bins + i + 4) && bins[i] == bins[i + 4]) {
-			add_to_bin(census, bins[i], 8);
-			continue;
-		}
-		add_four(census, bins + i);
-		add_four(census, bins + i + 4);
-	}
-	for (; i < n; i++)
-		add_to_bin(census, bins[i], 1);
-}
-
-static void add_entries(struct pgtable_census *census, const char *in, size_t n)
-{
-	uint32_t bins[BLOCK];
-
-	while (n) {
-		size_t len = n < BLOCK ? n : BLOCK;
-
-		/* memory would idle while a block is counted */
-		if (n >= (AHEAD + 1) * BLOCK)
-			for (size_t i = 0; i < BLOCK * sizeof(uint64_t); i += 64)
-				__builtin_prefetch(in + AHEAD * BLOCK * sizeof(uint64_t) + i);
-		census->ops->census_bins(in, bins, len);
-		add_to_bins(census, bins, len);
-		in += len * sizeof(uint64_t);
-		n -= len;
-	}
-}
-
-static uint64_t count_of(const struct pgtable_census *census, size_t key)
-{
-	uint32_t bin = pgtable_census_bin((uint32_t)key);
-
-	return census->count[bin] + (census->total ? census->total[bin] : 0);
-}
-
-static int make_total(struct pgtable_census *census)
+static int move_to_total(struct pgtable_census *census)
 {
 	if (!census->total)
 		census->total = new_pages(KEYS * sizeof(uint64_t));
-	return census->total ? 0 : -1;
-}
+	if (!census->total)
+		return -1;
+	for (size_t key = 0; key < KEYS; key++) {
+		uint32_t count = census->kinds.count[key];
 
-/* Move what `from` has counted in small bins to the totals of `into`. */
-static void move_to_total(struct pgtable_census *into, struct pgtable_census *from)
-{
-	for (size_t group = 0; group < GROUPS; group++) {
-		if (!from->touched[group])
-			continue;
-		into->touched[group] = 1;
-		for (size_t bin = group << GROUP_BITS; bin < (group + 1) << GROUP_BITS; bin++) {
-			uint32_t count = from->count[bin];
-
-			if (count) {
-				from->count[bin] = 0;
-				into->total[bin] += count;
-			}
+		if (count) {
+			census->kinds.count[key] = 0;
+			census->total[key] += count;
 		}
 	}
-	from->pending = 0;
+	census->kinds.n = 0;
+	census->kinds.nusual = 0;
+	census->pending = 0;
+	return 0;
+}
+
+static void add_kinds(struct pgtable_kinds *into, const struct pgtable_kinds *from)
+{
+	if (from->n <= PGTABLE_LISTED_KINDS) {
+		for (size_t i = 0; i < from->n; i++)
+			pgtable_add_kind(into, from->listed[i], from->count[from->listed[i]]);
+		return;
+	}
+	for (uint32_t key = 0; key < KEYS; key++)
+		if (from->count[key])
+			pgtable_add_kind(into, key, from->count[key]);
 }
 
 struct add {
@@ -182,14 +133,19 @@ struct add {
 static void add_part(void *context, unsigned index, size_t first, size_t n)
 {
 	struct add *add = context;
+	struct pgtable_census *census = add->census[index];
+	const char *in = add->in + first * sizeof(uint64_t);
+	size_t last = n < AHEAD ? n : AHEAD;
 
-	add_entries(add->census[index], add->in + first * sizeof(uint64_t), n);
+	if (n > last)
+		census->ops->census(&census->kinds, in, n - last, in + last * sizeof(uint64_t));
+	census->ops->census(&census->kinds, in + (n - last) * sizeof(uint64_t), last, NULL);
 }
 
 /* One more part for each further thread; it is thrown away after being added. */
 static int add_in_parts(struct pgtable_census *census, struct add *add, size_t n, unsigned parts)
 {
-	int err = parts > 1 ? make_total(census) : 0;
+	int err = 0;
 
 	add->census[0] = census;
 	for (unsigned i = 1; i < parts; i++) {
@@ -201,46 +157,91 @@ static int add_in_parts(struct pgtable_census *census, struct add *add, size_t n
 		pgtable_parallel(add_part, add, n, parts);
 	for (unsigned i = 1; i < parts; i++) {
 		if (!err)
-			move_to_total(census, add->census[i]);
+			add_kinds(&census->kinds, &add->census[i]->kinds);
 		pgtable_census_free(add->census[i]);
 	}
 	return err;
 }
 
+/* Before a counter of 32 bits could overflow. */
+static int make_room(struct pgtable_census *census, size_t n)
+{
+	if (n <= UINT32_MAX - census->pending)
+		return 0;
+	return n > UINT32_MAX ? -1 : move_to_total(census);
+}
+
 int pgtable_census_add(struct pgtable_census *census, const void *in, size_t n,
 		       unsigned threads)
 {
-	struct add add = { .in = in };
+	struct add add;
 
-	/* before a bin of 32 bits could overflow */
-	if (n > UINT32_MAX - census->pending) {
-		if (n > UINT32_MAX || make_total(census))
-			return -1;
-		move_to_total(census, census);
-	}
-	if (add_in_parts(census, &add, n, pgtable_parts(n, threads)))
+	if (make_room(census, n))
+		return -1;
+	add.in = in;
+	if (add_in_parts(census, &add, n, pgtable_parts(n / WORTH, threads)))
 		return -1;
 	census->pending += n;
 	return 0;
 }
 
+int pgtable_census_add_table(struct pgtable_census *census, const void *in, size_t n,
+			     const void *next)
+{
+	if (make_room(census, n))
+		return -1;
+	census->ops->census(&census->kinds, in, n, next);
+	census->pending += n;
+	return 0;
+}
+
+struct rows {
+	const struct pgtable_census *census;
+	uint64_t *entries;
+	uint64_t *counts;
+	size_t capacity;
+	size_t n;
+};
+
+static void put_row(struct rows *rows, uint32_t key)
+{
+	uint64_t count = rows->census->kinds.count[key];
+
+	if (rows->census->total)
+		count += rows->census->total[key];
+	if (!count)
+		return;
+	if (rows->n < rows->capacity) {
+		rows->entries[rows->n] = pgtable_census_stand_in(key);
+		rows->counts[rows->n] = count;
+	}
+	rows->n++;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	uint32_t first, second;
+
+	memcpy(&first, a, sizeof(first));
+	memcpy(&second, b, sizeof(second));
+	return (first > second) - (first < second);
+}
+
 size_t pgtable_census_rows(const struct pgtable_census *census, uint64_t *entries,
 			   uint64_t *counts, size_t capacity)
 {
-	size_t rows = 0;
+	struct rows rows = { census, entries, counts, capacity, 0 };
+	uint32_t keys[PGTABLE_LISTED_KINDS];
+	size_t n = census->kinds.n;
 
-	for (size_t key = 0; key < KEYS; key++) {
-		if (!census->touched[key >> GROUP_BITS]) {
-			key |= ((size_t)1 << GROUP_BITS) - 1;
-			continue;
-		}
-		if (!count_of(census, key))
-			continue;
-		if (rows < capacity) {
-			entries[rows] = pgtable_census_stand_in(key);
-			counts[rows] = count_of(census, key);
-		}
-		rows++;
+	if (all_listed(census)) {
+		memcpy(keys, census->kinds.listed, n * sizeof(*keys));
+		qsort(keys, n, sizeof(*keys), compare_keys);
+		for (size_t i = 0; i < n; i++)
+			put_row(&rows, keys[i]);
+	} else {
+		for (uint32_t key = 0; key < KEYS; key++)
+			put_row(&rows, key);
 	}
-	return rows;
+	return rows.n;
 }

@@ -16,12 +16,19 @@ struct pgtable_block_ops;
 struct pgtable_census *pgtable_census_new(const struct pgtable_block_ops *ops);
 void pgtable_census_free(struct pgtable_census *census);
 
+/* Forget what was counted, and go on with that instruction set. */
+void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_block_ops *ops);
+
 /*
  * Count n more entries, fewer than 2^32 at a time.  Returns 0, or -1 without memory
  * or for more (nothing counted).
  */
 int pgtable_census_add(struct pgtable_census *census, const void *in, size_t n,
 		       unsigned threads);
+
+/* The same of one table, while the memory of the next one (or NULL) is asked for. */
+int pgtable_census_add_table(struct pgtable_census *census, const void *in, size_t n,
+			     const void *next);
 
 /*
  * The kinds of entries seen, in ascending order: one entry that stands for all

@@ -243,12 +243,12 @@ static size_t count_entries(const pgtable_word *table)
 }
 
 /* The next table is seldom the next page, so the processor does not foresee it. */
-static inline void prefetch_table(const struct pgtable_walk *walk, size_t index)
+static inline void prefetch_table(const void *table)
 {
-	if (index >= walk->ntables || !walk->tables[index].data)
+	if (!table)
 		return;
 	for (size_t at = 0; at < TABLE_BYTES; at += 64)
-		__builtin_prefetch((const char *)walk->tables[index].data + at);
+		__builtin_prefetch((const char *)table + at);
 }
 
 static int discover_table(struct pgtable_walk *walk, size_t index, int list)
@@ -259,7 +259,8 @@ static int discover_table(struct pgtable_walk *walk, size_t index, int list)
 
 	if (!entries || (table.level == 1 && !list))
 		return 0;
-	prefetch_table(walk, index + 1);
+	if (index + 1 < walk->ntables)
+		prefetch_table(walk->tables[index + 1].data);
 	walk->tables[index].entries = count_entries(entries);
 	if (table.level == 1)
 		return 0;
@@ -331,11 +332,18 @@ static struct pgtable_table *find_table(struct visit *visit, uint64_t pa, unsign
 
 	if (next < walk->level_end[level] && walk->tables[next].pa == pa) {
 		visit->next[level]++;
-		prefetch_table(walk, next + 1);
 		return &walk->tables[next];
 	}
 	found = *find_slot(walk, pa, level);
 	return found ? &walk->tables[found - 1] : NULL;
+}
+
+/* The table that is probably visited after this one of the same level, or NULL. */
+static const void *next_table(const struct visit *visit, unsigned level)
+{
+	size_t next = visit->next[level];
+
+	return next < visit->walk->level_end[level] ? visit->walk->tables[next].data : NULL;
 }
 
 static void note_loop(struct pgtable_walk *walk, uint64_t va, uint64_t pa, unsigned level)
@@ -576,6 +584,7 @@ static void fill_table(struct visit *visit, const struct pgtable_table *table, u
 	unsigned level = table->level;
 
 	if (level == 1) {
+		prefetch_table(next_table(visit, level));
 		fill_ptes(visit, table, va, above);
 		return;
 	}
@@ -607,14 +616,15 @@ static void census_table(struct visit *visit, const struct pgtable_table *table,
 {
 	const pgtable_word *entries = table->data;
 	unsigned level = table->level;
+	const void *next = level == 1 ? next_table(visit, level) : NULL;
 	/* only the top table has entries of both halves */
 	size_t step = level == visit->walk->levels ? TABLE_ENTRIES / 2 : TABLE_ENTRIES;
 
 	for (size_t i = 0; i < TABLE_ENTRIES; i += step) {
 		size_t half = entry_va(visit->walk, va, level, i) >> 63;
 
-		visit->err |= pgtable_census_add(visit->census[half * MAX_LEVELS + level - 1],
-						 entries + i, step, 1);
+		visit->err |= pgtable_census_add_table(
+			visit->census[half * MAX_LEVELS + level - 1], entries + i, step, next);
 	}
 	if (level == 1)
 		return;

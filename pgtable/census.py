@@ -80,25 +80,43 @@ def new_histogram() -> Any:
     return ffi.gc(histogram, lib.pgtable_census_free)
 
 
+#: Histograms of calls that ended: a new one costs more than counting a page table does.
+#: Each has memory for the kinds it has seen, 8 MiB at most.
+_kept: list[Any] = []
+_KEPT_AT_MOST = 2
+
+
+def _taken_histogram() -> Any:
+    """Return a histogram in which nothing is counted: a kept one or a new one."""
+    try:
+        histogram = _kept.pop()
+    except IndexError:
+        return new_histogram()
+    lib.pgtable_census_clear(histogram, native().ops)
+    return histogram
+
+
+#: Rows that are asked for at first: real tables have tens of kinds.
+_SOME_ROWS = 128
+
+
 def read_histogram(histogram: Any) -> Census:
     """Return what a ``struct pgtable_census`` has counted."""
-    rows = lib.pgtable_census_rows(histogram, ffi.NULL, ffi.NULL, 0)
-    entries = np.empty(rows, np.uint64)
-    counts = np.empty(rows, np.uint64)
-    lib.pgtable_census_rows(
-        histogram,
-        ffi.from_buffer("uint64_t[]", entries),
-        ffi.from_buffer("uint64_t[]", counts),
-        rows,
-    )
-    return Census(entries, counts)
+    rows, size = _SOME_ROWS, 0
+    while rows > size:
+        size = rows
+        pairs = np.empty((2, size), np.uint64)
+        start = ffi.from_buffer("uint64_t[]", pairs)
+        rows = lib.pgtable_census_rows(histogram, start, start + size, size)
+    found = pairs[:, :rows].copy()
+    return Census(found[0], found[1])
 
 
 class Counter:
     """Collects a census from any number of arrays."""
 
     def __init__(self) -> None:
-        self._histogram = new_histogram()
+        self._histogram = _taken_histogram()
 
     def add(self, entries: Any, *, threads: int = 1) -> None:
         """Count every entry of an array; ``threads`` and errors as for helpers."""
@@ -123,4 +141,7 @@ def census(entries: Any, *, threads: int = 1) -> Census:
     """
     counter = Counter()
     counter.add(entries, threads=threads)
-    return counter.census()
+    found = counter.census()
+    if len(_kept) < _KEPT_AT_MOST:
+        _kept.append(counter._histogram)
+    return found

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import lzma
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ from pgtable import bits
 from pgtable.engines.switches import COMBINATIONS
 
 DATA = Path(__file__).parent / "data"
+USABLE_ISAS = [name for name, usable in pgtable.isas().items() if usable]
+#: pgtable.census is the function.
+census_module = importlib.import_module("pgtable.census")
 DUMPS = {"k612-128": "saved_dirty", "k61-256": "base"}
 
 
@@ -35,7 +40,7 @@ def entries(request, low_bit_entries, random_entries) -> np.ndarray:
     return np.ascontiguousarray(made.get(request.param, lambda: level1_tables(request.param))())
 
 
-@pytest.mark.parametrize("isa", [name for name, usable in pgtable.isas().items() if usable])
+@pytest.mark.parametrize("isa", USABLE_ISAS)
 @pytest.mark.parametrize("switches", COMBINATIONS, ids=str)
 def test_every_test_of_every_engine_counts_the_same(entries, switches, isa):
     with pgtable.isa(isa):
@@ -50,45 +55,156 @@ def test_stand_ins_ascend_and_fold_only_what_they_say(entries):
     census = pgtable.census(entries)
     assert (census.entries[1:] > census.entries[:-1]).all()
     assert (census.counts > 0).all()
-    kept = np.uint64(0xFFF | 0x7F << 57)
-    frame, ignored = np.uint64(0x000F_FFFF_FFFF_F000), np.uint64(0x01F0_0000_0000_0000)
-    stand_ins = entries & kept
-    stand_ins |= np.where(entries & frame, np.uint64(1 << 30), np.uint64(0))
-    stand_ins |= np.where(entries & ignored, np.uint64(1 << 52), np.uint64(0))
-    expected, counts = np.unique(stand_ins, return_counts=True)
-    assert np.array_equal(census.entries, expected)
-    assert np.array_equal(census.counts, counts)
+    assert counts_of(census) == counted_one_by_one(entries)
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 7, 1023, 1024, 1025, 2049])
-def test_lengths_at_any_alignment(guarded, length):
+#: Kinds of which several fall into one block; in the last six one field of the key differs.
+KINDS = [
+    *(0, 0x8000000123456067, 0x123456163, 0x8000000123456025, 0x0400000123456025, 0xFE << 56),
+    *(0x25, 0x1025, 1 << 51 | 0x25, 1 << 52 | 0x25, 1 << 56 | 0x25, 1 << 63 | 0x25),
+]
+
+
+def mixture(pattern: str, length: int, seed: int = 0) -> np.ndarray:
+    """Return entries in an order that takes its own way through a block."""
+    rng = np.random.default_rng([seed, length])
+    kinds = np.array(KINDS, np.uint64)
+    which = {
+        "one": np.zeros(length, int) + seed % len(KINDS),
+        "two in turn": np.arange(length) % 2 + 1,
+        "few": rng.integers(0, 3, length),
+        "all kinds": rng.integers(0, len(KINDS), length),
+        "runs": np.repeat(rng.integers(0, len(KINDS), length), rng.integers(1, 40, length)),
+        "one astray": np.where(np.arange(length) == rng.integers(0, max(length, 1)), 1, 4),
+        "mostly one": np.where(rng.random(length) < 0.8, 3, rng.integers(0, len(KINDS), length)),
+    }
+    if pattern == "random":
+        return rng.integers(0, 2**64, length, dtype=np.uint64)
+    if pattern == "twenty in turn":  # more than are usual at a time, none of them rare
+        return np.arange(length, dtype=np.uint64) % np.uint64(20) + np.uint64(seed << 12)
+    if pattern == "kinds in plenty":
+        few_bits = np.uint64(0x8600_0000_0000_0063)
+        return rng.integers(0, 2**64, length, dtype=np.uint64) & few_bits
+    return kinds[which[pattern][:length]]
+
+
+PATTERNS = [
+    *("one", "two in turn", "few", "all kinds", "runs", "one astray", "mostly one"),
+    *("twenty in turn", "random", "kinds in plenty"),
+]
+#: Around a block of 64, and around where memory is asked for ahead.
+LENGTHS = [*range(131), *(n + d for n in (192, 256, 512, 1024, 1088, 1152) for d in (-1, 0, 1))]
+
+
+def stand_in(entry: int) -> int:
+    frame = entry & 0x000F_FFFF_FFFF_F000
+    ignored = entry & 0x01F0_0000_0000_0000
+    return entry & (0xFFF | 0x7F << 57) | bool(frame) << 30 | bool(ignored) << 52
+
+
+def counted_one_by_one(entries: np.ndarray) -> dict[int, int]:
+    return dict(sorted(Counter(map(stand_in, entries.tolist())).items()))
+
+
+def counts_of(census: pgtable.Census) -> dict[int, int]:
+    return dict(zip(census.entries.tolist(), census.counts.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("isa", USABLE_ISAS)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_is_what_counting_one_by_one_gives_at_any_length(pattern, isa):
+    with pgtable.isa(isa):
+        for length in LENGTHS:
+            entries = mixture(pattern, length, seed=length % 5)
+            assert counts_of(pgtable.census(entries)) == counted_one_by_one(entries), length
+
+
+@pytest.mark.parametrize("isa", USABLE_ISAS)
+@pytest.mark.parametrize("place", range(64))
+def test_every_place_of_a_block_is_counted_as_what_it_is(place, isa):
+    """Alone in its kind, third and last of its block, and one of a pair."""
+    entries = np.full(64, KINDS[1], np.uint64)
+    entries[(place + 7) % 64] = KINDS[2]
+    entries[place] = KINDS[3]
+    entries[(place + 31) % 64] = KINDS[3]
+    entries[(place + 40) % 64] = KINDS[4]
+    with pgtable.isa(isa):
+        assert counts_of(pgtable.census(entries)) == counted_one_by_one(entries)
+
+
+@pytest.mark.parametrize("isa", USABLE_ISAS)
+@pytest.mark.parametrize("distinct", [1023, 1024, 1025, 4096])
+def test_more_kinds_than_are_listed(distinct, isa):
+    """And the histogram, which is kept, has forgotten them at the next call."""
+    low = np.arange(distinct, dtype=np.uint64)
+    entries = np.concatenate([low % np.uint64(2048) | low >> np.uint64(11) << np.uint64(62)] * 3)
+    with pgtable.isa(isa):
+        for _ in range(3):
+            census = pgtable.census(entries)
+            assert len(census.entries) == distinct
+            assert (census.counts == 3).all()
+            assert counts_of(census) == counted_one_by_one(entries)
+            assert counts_of(pgtable.census(entries[:1])) == {0: 1}
+        for threads in (2, 3, 7):
+            many = np.resize(entries, 1 << 22)
+            assert counts_of(pgtable.census(many, threads=threads)) == counts_of(
+                pgtable.census(many)
+            )
+
+
+def test_a_counter_is_not_disturbed_by_calls_between():
+    counter = pgtable.Counter()
+    counter.add(mixture("runs", 500))
+    assert counts_of(pgtable.census(mixture("few", 100))) == counted_one_by_one(mixture("few", 100))
+    counter.add(mixture("all kinds", 300))
+    expected = counted_one_by_one(np.concatenate([mixture("runs", 500), mixture("all kinds", 300)]))
+    assert counts_of(counter.census()) == expected
+    assert counts_of(counter.census()) == expected  # asking changes nothing
+
+
+@pytest.mark.parametrize("isa", USABLE_ISAS)
+def test_the_histogram_that_is_kept_follows_the_instruction_set(isa):
+    pgtable.census(mixture("few", 100))
+    with pgtable.isa(isa):
+        pgtable.census(mixture("few", 100))
+        kept = census_module._kept
+        assert kept
+        assert len(kept) <= census_module._KEPT_AT_MOST
+        for pattern in PATTERNS:
+            entries = mixture(pattern, 777)
+            assert counts_of(pgtable.census(entries)) == counted_one_by_one(entries)
+
+
+@pytest.mark.parametrize("isa", USABLE_ISAS)
+@pytest.mark.parametrize("length", [0, 1, 3, 63, 64, 65, 127, 128, 1023, 1024, 1088, 1089, 2049])
+def test_lengths_at_any_alignment(guarded, length, isa):
     rng = np.random.default_rng(length)
-    for at, shift in (("end", 0), ("start", 0), ("start", 1), ("end", 3)):
-        memory = guarded(length * 8 + 8).place(np.uint8, length * 8, at, shift)
-        memory[:] = rng.integers(0, 256, length * 8, np.uint8)
-        census = pgtable.census(memory.data)
-        assert census.total == length
-        again = pgtable.census(np.frombuffer(memory.tobytes(), "<u8"))
-        assert census.as_dict() == again.as_dict()
+    with pgtable.isa(isa):
+        for at, shift in (("end", 0), ("start", 0), ("start", 1), ("end", 3)):
+            memory = guarded(length * 8 + 8).place(np.uint8, length * 8, at, shift)
+            memory[:] = rng.integers(0, 256, length * 8, np.uint8)
+            entries = np.frombuffer(memory.tobytes(), "<u8")
+            assert counts_of(pgtable.census(memory.data)) == counted_one_by_one(entries)
 
 
 @pytest.mark.parametrize("threads", [0, 2, 3, 7])
 def test_threads_change_nothing(threads):
-    entries = np.resize(level1_tables("k612-128"), 1 << 20)
-    assert pgtable.census(entries, threads=threads).as_dict() == pgtable.census(entries).as_dict()
+    for entries in (np.resize(level1_tables("k612-128"), 1 << 22), mixture("random", 3_700_001)):
+        alone = pgtable.census(entries)
+        assert counts_of(pgtable.census(entries, threads=threads)) == counts_of(alone)
 
 
 def test_a_counter_adds_up_whatever_the_pieces_and_threads():
-    entries = np.resize(level1_tables("k61-256"), 600_001)
+    entries = np.resize(level1_tables("k61-256"), 2_000_001)
     counter = pgtable.Counter()
-    for start, stop, threads in ((0, 1, 1), (1, 300_000, 2), (300_000, 300_000, 1)):
+    for start, stop, threads in ((0, 1, 1), (1, 1_500_000, 2), (1_500_000, 1_500_000, 1)):
         counter.add(entries[start:stop], threads=threads)
-    counter.add(entries[300_000:], threads=1)
+    counter.add(entries[1_500_000:], threads=1)
     assert counter.census().as_dict() == pgtable.census(entries).as_dict()
 
 
-def test_bins_of_32_bits_do_not_overflow():
-    """Virtual memory of zeros makes a count that no 32-bit bin can hold."""
+def test_counters_of_32_bits_do_not_overflow():
+    """Virtual memory of zeros makes a count that no 32-bit counter can hold."""
     zeros = np.zeros(1 << 29, np.uint64)  # pages that are only read are never made
     counter = pgtable.Counter()
     for _ in range(8):
@@ -97,6 +213,8 @@ def test_bins_of_32_bits_do_not_overflow():
     census = counter.census()
     assert census.total == (1 << 32) + 1
     assert census.counts.tolist() == [1 << 32, 1]
+    counter.add(np.array([0x25, 0x67, 0], np.uint64))
+    assert counts_of(counter.census()) == {0: (1 << 32) + 1, 0x25: 1, 0x67: 2}
 
 
 def test_where_and_bits():

@@ -42,6 +42,7 @@ LOOP_SOURCES = (
     "bulk.h",
     "bulk_loops.h",
     "census_key.h",
+    "census_loop.h",
     "form.h",
     "form_loops.h",
     "helpers.def",

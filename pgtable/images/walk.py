@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..census import Census, new_histogram
+from ..census import Census, new_histogram, read_histogram
 from ..engines._native import ffi, lib
 from ..files import replacing
 from . import export
@@ -367,6 +367,9 @@ def _report_all(walk: Walk, native: _Native, everywhere: int) -> None:
 def _report_shared(walk: Walk) -> None:
     """Report pages that are reached more than once, at whatever level."""
     tables = walk.tables
+    ordered = np.sort(tables.pa)
+    if not np.any(ordered[1:] == ordered[:-1]) and not np.any(tables.reached > 1):
+        return  # the usual case, and much quicker told than what follows
     _, first, page = np.unique(tables.pa, return_index=True, return_inverse=True)
     reached = np.zeros(len(first), np.uint64)
     np.add.at(reached, page, tables.reached)
@@ -392,20 +395,8 @@ def run_census(segments: Segments, root: Root) -> dict[tuple[str, int], Census]:
         raise MemoryError("no memory for the histograms of a census")
     found = {}
     for i, histogram in enumerate(histograms):
-        census = _rows(histogram)
+        census = read_histogram(histogram)
+        census = census.where(census.entries != 0)
         if len(census.entries):
             found["kernel" if i >= 5 else "user", i % 5 + 1] = census
     return found
-
-
-def _rows(histogram: Any) -> Census:
-    n = lib.pgtable_census_rows(histogram, ffi.NULL, ffi.NULL, 0)
-    entries = np.empty(n, np.uint64)
-    counts = np.empty(n, np.uint64)
-    lib.pgtable_census_rows(
-        histogram,
-        ffi.from_buffer("uint64_t[]", entries),
-        ffi.from_buffer("uint64_t[]", counts),
-        n,
-    )
-    return Census(entries[entries != 0], counts[entries != 0])

@@ -174,6 +174,53 @@ class TestGoals:
         assert said["never slower than numpy: worst of all"] == ("1.5 x (wrprotect, 4 Ki)", "no")
 
 
+WALK = {
+    "full tables": {
+        "entries": 16_810_050,
+        "reading_entries_per_second": 2e9,
+        "entries_per_second": 180e6,
+        "entries_per_second_all_columns": 90e6,
+        "census_entries_per_second": 1e9,
+        "census_over_reading": 2.0,
+        "peak_over_result": 0.95,
+    },
+    "opening": {"open_and_walk_8_TiB_ms": 0.5},
+    "times faster": {
+        "dump": {"entries": 15890, "plain_python": 48.4, "drgn": 200.0},
+        "synthetic": {"entries": 1 << 20, "plain_python": 334.0, "plain_python_all_columns": 65.0},
+    },
+}
+
+
+class TestWalks:
+    def test_goals(self, results):
+        results.walk = WALK
+        said = {text: (measured, reached) for text, measured, _, reached in goals.rows(results)}
+        assert said["census of an image, full tables, to only reading them"] == ("2 x", "yes")
+        assert said["census of an image, mixed tables, to only reading them"][0] == "not measured"
+        assert said["walk into columns, full tables"] == ("180 M/s", "yes")
+        assert said["plain Python to walk"] == ("334 x", "yes")
+
+    def test_tables(self):
+        heads, _, *rows = (
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in report.walk_table(WALK).splitlines()
+        )
+        (full,) = (dict(zip(heads, row, strict=True)) for row in rows)
+        assert full["image"] == "full tables"
+        assert full["entries"] == "16.8 M"
+        assert full["only reading"] == "2 G/s"
+        assert full["census"] == "1 G/s"
+        assert full["walk"] == "180 M/s"
+        assert full["walk, every column"] == "90 M/s"
+        assert full["census / reading"] == "2.00"
+        dump, synthetic = report.walkers_table(WALK).splitlines()[2:]
+        assert [cell.strip() for cell in dump.split("|")[1:-1]] == [
+            *("dump", "15890", "48 x", "", "200 x"),
+        ]
+        assert "65 x" in synthetic
+
+
 class TestReport:
     def test_text_between_markers_is_replaced_and_nothing_else(self, tmp_path):
         path = tmp_path / "README.md"

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The loop of a census, for whatever instruction set this is compiled for.
+ *
+ * Tables hold few kinds in any one place.  So of each block all entries of the kinds
+ * that the block before was made of are found by comparing vectors and added at
+ * once, then those of the kind of the first that is left, until none is or kinds
+ * are rare.  That costs the same in whatever order kinds come, and no counter waits
+ * for its own last store.
+ */
+#ifndef PGTABLE_CENSUS_LOOP_H
+#define PGTABLE_CENSUS_LOOP_H
+
+#include "bulk_loops.h"
+#include "census_key.h"
+
+static inline void census_each(struct pgtable_kinds *kinds, const uint32_t *keys, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		pgtable_add_kind(kinds, keys[i], 1);
+}
+
+/* A block: as many entries as a mask has bits. */
+#define CENSUS_BLOCK ((size_t)64)
+
+#if defined(__AVX2__) && !defined(PGTABLE_SCALAR)
+#include <immintrin.h>
+#define CENSUS_PEELS 1
+
+/* Keys of eight entries, in the order 0, 1, 4, 5, 2, 3, 6, 7. */
+static inline __m256i census_eight_keys(const char *in)
+{
+	__m256 a = _mm256_loadu_ps((const float *)(const void *)in);
+	__m256 b = _mm256_loadu_ps((const float *)(const void *)(in + 32));
+	__m256i low = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+	__m256i high = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
+	__m256i flags_mask = _mm256_set1_epi32((int)CENSUS_LOW_MASK);
+	__m256i flags = _mm256_and_si256(low, flags_mask);
+	__m256i frame = _mm256_or_si256(_mm256_andnot_si256(flags_mask, low),
+					_mm256_slli_epi32(high, 12));
+	__m256i ignored = _mm256_and_si256(high, _mm256_set1_epi32((int)CENSUS_IGNORED_HIGH));
+	__m256i top = _mm256_slli_epi32(_mm256_srli_epi32(high, 25), CENSUS_TOP_SHIFT);
+
+	/* whatever is not 0 there is larger than the bit that stands for it */
+	frame = _mm256_min_epu32(frame, _mm256_set1_epi32((int)CENSUS_FRAME_BIT));
+	ignored = _mm256_min_epu32(ignored, _mm256_set1_epi32((int)CENSUS_IGNORED_BIT));
+	return _mm256_or_si256(_mm256_or_si256(flags, frame), _mm256_or_si256(ignored, top));
+}
+
+static inline void census_keys(const char *in, uint32_t *keys)
+{
+	for (size_t i = 0; i < CENSUS_BLOCK; i += 8)
+		_mm256_storeu_si256((void *)(keys + i), census_eight_keys(in + i * 8));
+}
+
+static inline __m256i census_equal(const uint32_t *keys, __m256i key)
+{
+	return _mm256_cmpeq_epi32(_mm256_loadu_si256((const void *)keys), key);
+}
+
+static inline uint32_t census_find_32(const uint32_t *keys, __m256i key)
+{
+	__m256i a = _mm256_packs_epi32(census_equal(keys, key), census_equal(keys + 8, key));
+	__m256i b = _mm256_packs_epi32(census_equal(keys + 16, key), census_equal(keys + 24, key));
+
+	return (uint32_t)_mm256_movemask_epi8(_mm256_packs_epi16(a, b));
+}
+
+/* Which keys of a block are this one: a mask in the order of census_place(). */
+static inline uint64_t census_find(const uint32_t *keys, uint32_t key)
+{
+	__m256i all = _mm256_set1_epi32((int)key);
+
+	return census_find_32(keys, all) | (uint64_t)census_find_32(keys + 32, all) << 32;
+}
+
+/* Packing works in halves of vectors: bits 2 and 3 stand where 3 and 4 should, 4 for 2. */
+static inline unsigned census_place(unsigned bit)
+{
+	return (bit & 0x23) | (bit & 0x0c) << 1 | (bit & 0x10) >> 2;
+}
+
+#elif defined(__SSE2__) && !defined(PGTABLE_SCALAR)
+#include <emmintrin.h>
+#define CENSUS_PEELS 1
+
+static inline void census_keys(const char *in, uint32_t *keys)
+{
+	const pgtable_word *src = (const void *)in;
+
+	PGTABLE_EACH(CENSUS_BLOCK, keys[i] = pgtable_census_key(src[i]));
+}
+
+static inline __m128i census_equal(const uint32_t *keys, __m128i key)
+{
+	return _mm_cmpeq_epi32(_mm_loadu_si128((const void *)keys), key);
+}
+
+static inline uint32_t census_find_16(const uint32_t *keys, __m128i key)
+{
+	__m128i a = _mm_packs_epi32(census_equal(keys, key), census_equal(keys + 4, key));
+	__m128i b = _mm_packs_epi32(census_equal(keys + 8, key), census_equal(keys + 12, key));
+
+	return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(a, b));
+}
+
+static inline uint64_t census_find(const uint32_t *keys, uint32_t key)
+{
+	__m128i all = _mm_set1_epi32((int)key);
+	uint64_t found = 0;
+
+	for (unsigned i = 0; i < CENSUS_BLOCK; i += 16)
+		found |= (uint64_t)census_find_16(keys + i, all) << i;
+	return found;
+}
+
+static inline unsigned census_place(unsigned bit)
+{
+	return bit;
+}
+#endif
+
+#ifdef CENSUS_PEELS
+/* A kind that a block has fewer of is rare: not worth looking for all of it. */
+#define CENSUS_RARE 3
+
+static inline uint32_t census_first(const uint32_t *keys, uint64_t left)
+{
+	return keys[census_place((unsigned)__builtin_ctzll(left))];
+}
+
+/* Add a kind of which so many were found; it is usual from now on unless rare. */
+static inline void census_found(struct pgtable_kinds *kinds, uint32_t key, uint32_t n)
+{
+	pgtable_add_kind(kinds, key, n);
+	kinds->usual[kinds->nusual] = key;
+	kinds->nusual += n >= CENSUS_RARE && kinds->nusual < PGTABLE_USUAL_KINDS - 1;
+}
+
+/* All entries of the usual kinds, without a branch on what is found.  Returns the others. */
+static inline uint64_t census_usual(struct pgtable_kinds *kinds, const uint32_t *keys)
+{
+	unsigned n = kinds->nusual;
+	uint64_t left = ~(uint64_t)0;
+
+	kinds->nusual = 0;
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t key = kinds->usual[i];
+		uint64_t found = census_find(keys, key);
+
+		census_found(kinds, key, (uint32_t)__builtin_popcountll(found));
+		left &= ~found;
+	}
+	return left;
+}
+
+static inline void census_block(struct pgtable_kinds *kinds, const char *in)
+{
+	_Alignas(64) uint32_t keys[CENSUS_BLOCK];
+	uint64_t left;
+
+	census_keys(in, keys);
+	left = census_usual(kinds, keys);
+	while (left) {
+		uint32_t key = census_first(keys, left);
+		uint64_t found = census_find(keys, key);
+		uint32_t n = (uint32_t)__builtin_popcountll(found);
+
+		if (n < CENSUS_RARE)
+			break;
+		census_found(kinds, key, n);
+		left &= ~found;
+	}
+	if (!~left) {
+		census_each(kinds, keys, CENSUS_BLOCK);
+		return;
+	}
+	for (; left; left &= left - 1)
+		pgtable_add_kind(kinds, census_first(keys, left), 1);
+}
+#else
+/* Without a way to get a mask out of a vector: runs, of which tables are full, at once. */
+static inline void census_block(struct pgtable_kinds *kinds, const char *in)
+{
+	const pgtable_word *src = (const void *)in;
+	uint32_t keys[CENSUS_BLOCK];
+
+	PGTABLE_EACH(CENSUS_BLOCK, keys[i] = pgtable_census_key(src[i]));
+	for (size_t i = 0; i < CENSUS_BLOCK; i += 4) {
+		const uint32_t *four = keys + i;
+
+		if (four[0] == four[1] && four[0] == four[2] && four[0] == four[3])
+			pgtable_add_kind(kinds, four[0], 4);
+		else
+			census_each(kinds, four, 4);
+	}
+}
+#endif
+
+/* ahead: memory that is wanted next, as much again, or NULL. */
+static void census_loop(struct pgtable_kinds *kinds, const void *entries, size_t n,
+			const void *ahead)
+{
+	const pgtable_word *in = entries;
+	size_t done = 0;
+
+	for (; n - done >= CENSUS_BLOCK; done += CENSUS_BLOCK) {
+		/* memory would idle while a block is counted */
+		if (ahead)
+			for (size_t i = 0; i < CENSUS_BLOCK; i += 64 / sizeof(*in))
+				__builtin_prefetch((const pgtable_word *)ahead + done + i);
+		census_block(kinds, (const char *)(in + done));
+	}
+	for (; done < n; done++)
+		pgtable_add_kind(kinds, pgtable_census_key(in[done]), 1);
+}
+
+#endif
