@@ -117,26 +117,30 @@ static int guess_condition(const struct pgtable_helper *helper, int negate,
 	return 1;
 }
 
-static int condition_holds(const struct pgtable_helper *helper,
-			   const struct pgtable_condition *condition, uint64_t entry)
+static int agree(const struct pgtable_helper *helper, const struct pgtable_condition *condition,
+		 const uint64_t *entries)
 {
-	return run_test(helper, entry) == apply_condition(condition, entry);
+	uint8_t results[PROBES];
+
+	helper->test(entries, NULL, 0, results, PROBES);
+	for (size_t i = 0; i < PROBES; i++)
+		if (results[i] != apply_condition(condition, entries[i]))
+			return 0;
+	return 1;
 }
 
 /* On every probe, on each with the value put in, and with one bit of that turned over. */
 static int is_condition(const struct pgtable_helper *helper, const uint64_t *probes,
 			const struct pgtable_condition *condition)
 {
-	for (size_t i = 0; i < PROBES; i++) {
-		uint64_t with_value = (probes[i] & ~condition->mask) | condition->value;
-		uint64_t one_off = with_value ^ (condition->mask & (uint64_t)1 << i % BITS);
+	uint64_t with_value[PROBES], one_off[PROBES];
 
-		if (!condition_holds(helper, condition, probes[i]) ||
-		    !condition_holds(helper, condition, with_value) ||
-		    !condition_holds(helper, condition, one_off))
-			return 0;
+	for (size_t i = 0; i < PROBES; i++) {
+		with_value[i] = (probes[i] & ~condition->mask) | condition->value;
+		one_off[i] = with_value[i] ^ (condition->mask & (uint64_t)1 << i % BITS);
 	}
-	return 1;
+	return agree(helper, condition, probes) && agree(helper, condition, with_value) &&
+	       agree(helper, condition, one_off);
 }
 
 int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_condition *condition)
