@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from .measure import measure
+from .measuring import measure
 from .plan import DEFAULT, FULL, QUICK, Kernel, Part, Plan
 
 __all__ = ["DEFAULT", "FULL", "QUICK", "Kernel", "Part", "Plan", "measure"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_SYMBOL = re.compile(r"^[0-9a-f]{8,} .{7} (\S+)\t([0-9a-f]+) (?:\.\w+ )?(\S+)$")
+_SYMBOL = re.compile(r"^[0-9a-f]{8,} .{7} (\S+)\t([0-9a-f]+) +(?:\.\w+ +)?(\S+)$")
 _SECTION = re.compile(r"^RELOCATION RECORDS FOR \[(.*)\]:")
 _RELOCATION = re.compile(r"^[0-9a-f]{8,} R_\S+\s+(\S+?)(?:[-+]0x[0-9a-f]+)?$")
 
