@@ -11,7 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from . import goals
-from .common.units import bytes_text, entries_text, rate_text, time_text
+from pgtable.bench.units import bytes_text, entries_text, rate_text, time_text
 from .goals import Results
 from .operations import BY_NAME
 
