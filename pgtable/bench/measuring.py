@@ -236,7 +236,9 @@ class _Session:
 
     def wanted(self, contender: Contender) -> Wanted:
         """Return the library that a contender is in."""
-        helpers = tuple(name for name in self._helpers if name in self.oracle(contender.subject).helpers)
+        helpers = tuple(
+            name for name in self._helpers if name in self.oracle(contender.subject).helpers
+        )
         return Wanted(contender.subject, contender.way, contender.compiler, helpers)
 
     def entries(self, contender: Contender) -> np.ndarray:
@@ -356,9 +358,13 @@ class _Measured:
                 reason = str(error)
         steps.add(_Steps.COUNTING * len(self.contenders) / len(self.session.contenders), "count")
         if reason is None:
-            self._say(f"{runs[0].reason}: core cycles are of a chain of additions, counts are callgrind's")
+            self._say(
+                f"{runs[0].reason}: core cycles are of a chain of additions, counts are callgrind's"
+            )
             return counts, "callgrind"
-        self._say(f"{runs[0].reason}, and {reason}: core cycles are of a chain of additions, nothing is counted")
+        self._say(
+            f"{runs[0].reason}, and {reason}: core cycles are of a chain of additions, nothing is counted"
+        )
         return np.full((len(job.tasks), 3), np.nan), None
 
     def _say(self, text: str) -> None:

@@ -142,7 +142,9 @@ def require_success(job: Job, code: int, said: str, errors: str) -> None:
         number, at, got, expected = (int(text, 0) for text in wrong.groups())
         raise WrongResultError(wrong_entry(job.tasks[number].name, at, got, expected))
     if code:
-        what = " ".join(errors.split()) or f"signal {-code}" if code < 0 else " ".join(errors.split())
+        what = (
+            " ".join(errors.split()) or f"signal {-code}" if code < 0 else " ".join(errors.split())
+        )
         raise RuntimeError(f"the timing process failed: {what or f'exit code {code}'}")
 
 
