@@ -381,6 +381,7 @@ class _Measured:
     ) -> Row:
         """Return the row: what the same loop takes around nothing is taken off."""
         ns = [_above(run.ns, column, identity) for run in runs]
+        overhead = float(np.median([np.median(run.ns[:, identity]) for run in runs]))
         cycles = summarise([_above(run.cycles, column, identity) for run in runs])
         more = [None if np.isnan(n) else float(n) for n in counts[column] - counts[identity]]
         extra = {
@@ -388,14 +389,14 @@ class _Measured:
             "cycles_low": cycles.low,
             "cycles_high": cycles.high,
             "cycles_by": "perf" if runs[0].counted else "chain",
-            "overhead_ns": float(np.median([np.median(run.ns[:, identity]) for run in runs])),
+            "overhead_ns": overhead,
             "instructions": more[0],
             "branches": more[1],
             "mispredictions": more[2],
             "counted_by": counted_by,
             "code_bytes": self._code_bytes(contender),
         }
-        return Row(contender.params, summarise(ns), extra)
+        return Row(contender.params, summarise(ns, overhead=overhead), extra)
 
     def _code_bytes(self, contender: Contender) -> int | None:
         # inlined into a vector loop a helper is no code of its own
