@@ -4,6 +4,9 @@
  * command line says which as for instance.c.  cost_helpers.def has those lines of
  * helpers.def that are asked for.
  */
+#ifdef PGTABLE_RULES_COW
+#include "cost/conditional.h"
+#endif
 #include "apply.h"
 #include "cost/loops.h"
 

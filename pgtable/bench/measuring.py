@@ -243,7 +243,9 @@ class _Session:
 
     def wanted(self, contender: Contender) -> Wanted:
         """Return the library that a contender is in."""
-        helpers = tuple(name for name in self._helpers if name in self.oracle(contender.subject).helpers)
+        helpers = tuple(
+            name for name in self._helpers if name in self.oracle(contender.subject).helpers
+        )
         return Wanted(contender.subject, contender.way, contender.compiler, helpers)
 
     def entries(self, contender: Contender) -> np.ndarray:
@@ -380,6 +382,7 @@ class _Measured:
     ) -> Row:
         """Return the row: what the same loop takes around nothing is taken off."""
         ns = [_above(run.ns, column, identity) for run in runs]
+        overhead = float(np.median([np.median(run.ns[:, identity]) for run in runs]))
         cycles = summarise(
             [_above(run.cycles, column, identity) for run in runs],
             float(runs[0].cycles_step[column]),
@@ -390,14 +393,15 @@ class _Measured:
             "cycles_low": cycles.low,
             "cycles_high": cycles.high,
             "cycles_by": "perf" if runs[0].counted else "chain",
-            "overhead_ns": float(np.median([np.median(run.ns[:, identity]) for run in runs])),
+            "overhead_ns": overhead,
             "instructions": more[0],
             "branches": more[1],
             "mispredictions": more[2],
             "counted_by": counted_by,
             "code_bytes": self._code_bytes(contender),
         }
-        return Row(contender.params, summarise(ns, float(runs[0].ns_step[column])), extra)
+        summary = summarise(ns, float(runs[0].ns_step[column]), overhead)
+        return Row(contender.params, summary, extra)
 
     def _code_bytes(self, contender: Contender) -> int | None:
         # inlined into a vector loop a helper is no code of its own

@@ -11,8 +11,9 @@ import datetime
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,24 @@ def save(path: str | os.PathLike[str], saved: Mapping[str, Any]) -> None:
 
     Raises OSError where it cannot be written.
     """
-    text = json.dumps(saved, indent=1, allow_nan=False) + "\n"
+    text = "".join(_lines(saved))
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def _lines(saved: Mapping[str, Any]) -> Iterator[str]:
+    """Give the document with a line for each key and each row: small, and fit to be compared."""
+    dumps = partial(json.dumps, allow_nan=False)
+    separator = "{\n"
+    for key, value in saved.items():
+        yield f"{separator} {dumps(key)}: "
+        separator = ",\n"
+        if key == "benchmarks" and value:
+            rows = ",\n  ".join(map(dumps, value))
+            yield f"[\n  {rows}\n ]"
+        else:
+            yield dumps(value)
+    yield "\n}\n"
 
 
 def load(path: str | os.PathLike[str]) -> Results:

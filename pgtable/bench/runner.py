@@ -144,8 +144,10 @@ def require_success(job: Job, code: int, said: str, errors: str) -> None:
         number, at, got, expected = (int(text, 0) for text in wrong.groups())
         raise WrongResultError(wrong_entry(job.tasks[number].name, at, got, expected))
     if code:
-        what = " ".join(errors.split()) or f"signal {-code}" if code < 0 else " ".join(errors.split())
-        raise RuntimeError(f"the timing process failed: {what or f'exit code {code}'}")
+        what = " ".join(errors.split())
+        if not what:
+            what = f"signal {-code}" if code < 0 else f"exit code {code}"
+        raise RuntimeError(f"the timing process failed: {what}")
 
 
 def _read(job: Job, words: np.ndarray) -> Timed:

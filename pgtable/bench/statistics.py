@@ -20,7 +20,7 @@ from statistics import fmean, median, stdev
 
 #: Of the intervals.
 CONFIDENCE = 0.95
-#: An interval that reaches further than this part of the median on either side is noisy.
+#: An interval that reaches further than this part of what was timed on either side is noisy.
 NOISY_WIDTH = 0.05
 #: More outliers than this part of the samples are noisy; of a normal distribution 0.7 % are.
 NOISY_OUTLIERS = 0.1
@@ -55,12 +55,16 @@ class Summary:
         return self.q3 - self.q1
 
 
-def summarise(per_process: Sequence[Sequence[float]], resolution: float = 0.0) -> Summary:
+def summarise(
+    per_process: Sequence[Sequence[float]], resolution: float = 0.0, overhead: float = 0.0
+) -> Summary:
     """Return the summary of samples, grouped by the process that took them.
 
     per_process: for each process its samples, in nanoseconds an entry.
     resolution: of the clock, in nanoseconds an entry; no interval is narrower
         than it on either side of the median.
+    overhead: what was subtracted from every sample.  Whether a run is noisy is judged by what
+        was timed: next to nothing can be known well and still not to a twentieth of itself.
 
     The interval is Student's over the medians of the processes.  It is widened where it
     would be narrower than a typical process's own interval of its median, and always has
@@ -99,7 +103,7 @@ def summarise(per_process: Sequence[Sequence[float]], resolution: float = 0.0) -
         lowest_within=within[0],
         highest_within=within[-1],
         noisy=(
-            reach > max(NOISY_WIDTH * abs(middle), resolution)
+            reach > max(NOISY_WIDTH * abs(middle + overhead), resolution)
             or outliers > NOISY_OUTLIERS * len(data)
         ),
     )

@@ -202,10 +202,14 @@ def build(wanted: Wanted) -> Library:
 def _build_rules(subject: Rules, wanted: Wanted) -> Path:
     csrc = shim_directory()
     names = set(wanted.helpers)
-    lines = [one[0] for one in _LINE.finditer((csrc / "helpers.def").read_text()) if one[1] in names]
+    lines = [
+        one[0] for one in _LINE.finditer((csrc / "helpers.def").read_text()) if one[1] in names
+    ]
     flags = [*_FLAGS, *wanted.way.flags, *subject.flags(wanted.way)]
     sources = [csrc / "cost" / "rules.c"]
-    return compiled(wanted.compiler, sources, flags, LIBRARY, {"cost_helpers.def": "\n".join(lines)})
+    return compiled(
+        wanted.compiler, sources, flags, LIBRARY, {"cost_helpers.def": "\n".join(lines)}
+    )
 
 
 def compiled(

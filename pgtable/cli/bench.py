@@ -145,7 +145,9 @@ def _rules(texts: Sequence[str]) -> tuple[Switches, ...]:
                 continue
             name, _, value = word.partition("=")
             if not found or name not in ("shstk", "config") or value not in ("y", "n"):
-                raise ValueError(f"--rules {text}: {word!r} is no switch; write shstk=y or config=n")
+                raise ValueError(
+                    f"--rules {text}: {word!r} is no switch; write shstk=y or config=n"
+                )
             switches[name] = value == "y"
             found[-1] = _resolve(found[-1].rules, switches)
     return tuple(dict.fromkeys(found))

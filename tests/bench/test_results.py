@@ -96,6 +96,13 @@ def test_times_are_seconds_and_what_is_infinite_is_null(saved):
     assert (low, high) == (-math.inf, math.inf)
 
 
+def test_every_row_is_a_line_and_no_rows_are_json_too(saved):
+    lines = saved.read_text().splitlines()
+    assert sum("pte_wrprotect" in line for line in lines) == 2
+    results.save(saved, results.document(MACHINE, []))
+    assert results.load(saved).rows == []
+
+
 def test_names_say_what_it_is(saved):
     first, second = json.loads(saved.read_text())["benchmarks"]
     assert first["group"] == "pte_wrprotect, half, table"

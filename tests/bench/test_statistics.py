@@ -175,6 +175,12 @@ class TestNoisy:
         assert summarise(costs).noisy
         assert not summarise(costs, resolution=0.01).noisy
 
+    def test_it_is_judged_by_what_was_timed(self):
+        costs = [[0.01], [0.02], [0.03]]
+        assert summarise(costs).noisy
+        assert summarise(costs, overhead=0.4).noisy
+        assert not summarise(costs, overhead=0.5).noisy
+
 
 class TestInput:
     def test_the_order_does_not_matter(self):

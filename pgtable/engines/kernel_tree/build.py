@@ -256,9 +256,7 @@ class _Unit(NamedTuple):
 def _units(recipe: Recipe, discovery: Discovery, unavailable: dict[str, str]) -> list[_Unit]:
     """Split what is to be tried, so that every processor has something to compile."""
     wanted = [
-        one
-        for one in discovery.candidates.values()
-        if not recipe.only or one.name in recipe.only
+        one for one in discovery.candidates.values() if not recipe.only or one.name in recipe.only
     ]
     loops = _loops(recipe)
     bodies = [one for one in wanted if not one.declared]
