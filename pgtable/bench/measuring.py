@@ -94,7 +94,7 @@ class _Measured:
     def _job(self) -> tuple[Job, list[int]]:
         """Return the job, and for each contender's column that of its identity."""
         plan = self.field.plan
-        job = Job(plan.memory_entries // POOL_ENTRIES * POOL_ENTRIES)
+        job = Job(max(plan.memory_entries // POOL_ENTRIES, 1) * POOL_ENTRIES)
         made: dict[tuple, tuple[int, int]] = {}
         for one in self.contenders:
             key = (one.subject, one.helper, one.mix)
@@ -105,11 +105,11 @@ class _Measured:
         columns: dict[tuple, int] = {}
         identities = []
         for one, task in zip(self.contenders, list(job.tasks), strict=True):
-            key = (task.library, one.shape)
-            if key not in columns:
-                columns[key] = len(job.tasks)
+            beside = (task.library, one.shape)
+            if beside not in columns:
+                columns[beside] = len(job.tasks)
                 job.tasks.append(self._task(one, IDENTITY, task.source, task.source))
-            identities.append(columns[key])
+            identities.append(columns[beside])
         return job, identities
 
     def _task(self, one: Contender, helper: str, source: int, expected: int) -> Task:

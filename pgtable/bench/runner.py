@@ -129,7 +129,7 @@ def time_job(
     if the process could not do its work.
     """
     output = files[0].with_name("output")
-    command = [program, "time", *files, output, str(seconds), str(rounds)]
+    command: list[str | Path] = [program, "time", *files, output, str(seconds), str(rounds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None

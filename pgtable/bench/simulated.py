@@ -59,7 +59,7 @@ def _count(program: Path, job: Job, files: tuple[Path, Path], which: Sequence[in
     tasks = [job.tasks[number] for number in which]
     part, output = (files[0].with_name(f"{name}-{which[0]}") for name in ("count", "callgrind"))
     job.write(part, tasks)
-    command = [
+    command: list[str | Path] = [
         "valgrind",
         "--tool=callgrind",
         "--branch-sim=yes",

@@ -254,7 +254,7 @@ def _compile(
     for file, text in texts.items():
         (directory / file).write_text(text)
     include = [f"-I{directory}", f"-I{shim_directory()}"]
-    command = [cc.path, *flags, *include, *sources, "-o", name, "-ldl", "-lm"]
+    command: compiler.Command = [cc.path, *flags, *include, *sources, "-o", name, "-ldl", "-lm"]
     result = compiler.run([command], directory)[0]
     if result.code:
         raise KernelTreeError(

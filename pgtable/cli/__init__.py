@@ -20,7 +20,7 @@ from types import ModuleType
 COMMANDS = ("decode", "apply", "census", "check", "kernel", "walk", "audit", "diff", "bench")
 
 #: Commands of a command that have a module of their own.
-SUBCOMMANDS = {("bench", "compare"): "bench_compare"}
+SUBCOMMANDS: dict[tuple[str, ...], str] = {("bench", "compare"): "bench_compare"}
 
 #: What bad input raises; anything else is a bug and shows its traceback.
 USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, MemoryError)
