@@ -20,6 +20,11 @@ static inline uint64_t clock_ns(void)
 #if defined(__x86_64__)
 #include <x86intrin.h>
 
+static inline uint64_t ticks_now(void)
+{
+	return __rdtsc();
+}
+
 /* Nothing of what is timed may begin before, or end after. */
 static inline uint64_t ticks_before(void)
 {
@@ -41,6 +46,11 @@ static inline uint64_t ticks_after(void)
 	return now;
 }
 #else
+static inline uint64_t ticks_now(void)
+{
+	return clock_ns();
+}
+
 static inline uint64_t ticks_before(void)
 {
 	return clock_ns();

@@ -45,6 +45,7 @@ struct header {
 	double rounds;
 	double tick_ns;
 	double timer_ticks;	/* what timing nothing takes */
+	double step_ticks;	/* finer than this it does not tell */
 	double counted;		/* cycles and counts are the processor's own */
 	double error;		/* errno of the counter that could not be had */
 };
@@ -224,6 +225,21 @@ static double timer_ticks(void)
 	return middle(ticks, 1024);
 }
 
+/* The shortest time between two readings: time stamps may come in steps. */
+static double step_ticks(void)
+{
+	uint64_t shortest = UINT64_MAX, last = ticks_now();
+
+	for (int i = 0; i < 10000; i++) {
+		uint64_t now = ticks_now();
+
+		if (now > last && now - last < shortest)
+			shortest = now - last;
+		last = now;
+	}
+	return (double)shortest;
+}
+
 /* Nanoseconds a tick, over long enough that reading two clocks does not matter. */
 static double tick_ns(uint64_t start_ns, uint64_t start_ticks)
 {
@@ -353,7 +369,7 @@ static void run_time(struct bench *bench, const char *output, const struct limit
 	struct sample *samples = calloc(limits->rounds * n, sizeof(*samples));
 	struct counts *counts = calloc(n, sizeof(*counts));
 	uint64_t start_ns = clock_ns(), start_ticks = ticks_after();
-	struct header header = { .timer_ticks = timer_ticks() };
+	struct header header = { .timer_ticks = timer_ticks(), .step_ticks = step_ticks() };
 
 	if (!samples || !counts)
 		die("no memory for the samples");

@@ -120,7 +120,8 @@ class _Session:
 
     def __init__(self, plan: Plan, note: Note, steps: _Steps):
         self.plan = plan
-        self.note = note
+        self._note = note
+        self._noted: set[str] = set()
         self.steps = steps
         self._compilers: dict[str, Compiler | None] = {}
         self._files: dict[str, np.ndarray] = {}
@@ -131,6 +132,12 @@ class _Session:
         self._require_known(asked)
         self.contenders = list(dict.fromkeys(one for one in asked if self._has(one)))
         self.libraries = self._build()
+
+    def note(self, text: str) -> None:
+        """Tell once what is not measured, or how."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self._note(text)
 
     def compiler(self, name: str) -> Compiler | None:
         """Return a compiler, None if it is not there, which is said once."""
@@ -357,18 +364,12 @@ class _Measured:
             except RuntimeError as error:
                 reason = str(error)
         steps.add(_Steps.COUNTING * len(self.contenders) / len(self.session.contenders), "count")
+        clock = f"{runs[0].reason}: core cycles are timed against a chain of additions"
         if reason is None:
-            self._say(
-                f"{runs[0].reason}: core cycles are of a chain of additions, counts are callgrind's"
-            )
+            self.session.note(f"{clock}, instructions are counted by callgrind")
             return counts, "callgrind"
-        self._say(
-            f"{runs[0].reason}, and {reason}: core cycles are of a chain of additions, nothing is counted"
-        )
+        self.session.note(f"{clock}; instructions are not counted: {reason}")
         return np.full((len(job.tasks), 3), np.nan), None
-
-    def _say(self, text: str) -> None:
-        self.session.note(text)
 
     def _row(
         self,
@@ -382,7 +383,10 @@ class _Measured:
         """Return the row: what the same loop takes around nothing is taken off."""
         ns = [_above(run.ns, column, identity) for run in runs]
         overhead = float(np.median([np.median(run.ns[:, identity]) for run in runs]))
-        cycles = summarise([_above(run.cycles, column, identity) for run in runs])
+        cycles = summarise(
+            [_above(run.cycles, column, identity) for run in runs],
+            float(runs[0].cycles_step[column]),
+        )
         more = [None if np.isnan(n) else float(n) for n in counts[column] - counts[identity]]
         extra = {
             "cycles": cycles.median,
@@ -396,7 +400,8 @@ class _Measured:
             "counted_by": counted_by,
             "code_bytes": self._code_bytes(contender),
         }
-        return Row(contender.params, summarise(ns, overhead=overhead), extra)
+        summary = summarise(ns, float(runs[0].ns_step[column]), overhead)
+        return Row(contender.params, summary, extra)
 
     def _code_bytes(self, contender: Contender) -> int | None:
         # inlined into a vector loop a helper is no code of its own

@@ -26,7 +26,7 @@ from .subjects import Compiler, compiled
 POOL_ENTRIES = 1 << 16
 
 _FLAGS = ("-std=gnu11", "-O2", "-fno-tree-vectorize", "-g0", "-w")
-_HEADER = 5
+_HEADER = 6
 _COUNTERS = ("cycles", "instructions", "branches", "mispredictions")
 _WRONG = re.compile(r"^wrong (\d+) (\d+) (\S+) (\S+)$", re.MULTILINE)
 
@@ -94,6 +94,8 @@ class Timed:
 
     ns: np.ndarray  #: of an entry, the timer's own share taken off
     cycles: np.ndarray  #: of the core, likewise
+    ns_step: np.ndarray  #: what the clock does not resolve, in the same units, for each task
+    cycles_step: np.ndarray
     counts: np.ndarray  #: instructions, branches, mispredictions of an entry, for each task
     counted: bool  #: cycles and counts are the processor's own
     reason: str  #: why not, if they are not
@@ -142,14 +144,14 @@ def require_success(job: Job, code: int, said: str, errors: str) -> None:
         number, at, got, expected = (int(text, 0) for text in wrong.groups())
         raise WrongResultError(wrong_entry(job.tasks[number].name, at, got, expected))
     if code:
-        what = (
-            " ".join(errors.split()) or f"signal {-code}" if code < 0 else " ".join(errors.split())
-        )
-        raise RuntimeError(f"the timing process failed: {what or f'exit code {code}'}")
+        what = " ".join(errors.split())
+        if not what:
+            what = f"signal {-code}" if code < 0 else f"exit code {code}"
+        raise RuntimeError(f"the timing process failed: {what}")
 
 
 def _read(job: Job, words: np.ndarray) -> Timed:
-    rounds, tick_ns, timer, counted, error = words[:_HEADER]
+    rounds, tick_ns, timer, step, counted, error = words[:_HEADER]
     n = len(job.tasks)
     samples = words[_HEADER : _HEADER + int(rounds) * n * 2].reshape(int(rounds), n, 2)
     counts = words[_HEADER + samples.size :].reshape(n, len(_COUNTERS))
@@ -158,6 +160,8 @@ def _read(job: Job, words: np.ndarray) -> Timed:
     return Timed(
         ns=ticks * tick_ns,
         cycles=ticks * samples[:, :, 1],
+        ns_step=step * tick_ns / sizes,
+        cycles_step=step * np.median(samples[:, :, 1], axis=0) / sizes,
         counts=counts[:, 1:] / TABLE,
         counted=bool(counted),
         reason=_why_not_counted(int(error)),

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(document)
     else:
-        print_table(map(_cells, rows), _HEADERS)
+        print_table(map(_cells, rows), list(_COLUMNS), list(_COLUMNS.values()))
         print("\n".join(_legend(rows)))
     return 0
 
@@ -168,24 +168,24 @@ def _kernel(text: str) -> Any:
     return Kernel(path, shstk=shstk, config=config)
 
 
-_HEADERS = (
-    "helper",
-    "engine",
-    "mix",
-    "shape",
-    "way",
-    "compiler",
-    "ns",
-    "95 %",
-    "cycles",
-    "95 %",
-    "harness ns",
-    "instr.",
-    "branches",
-    "mispred.",
-    "bytes",
-    "",
-)
+_COLUMNS = {
+    "helper": "left",
+    "engine": "left",
+    "mix": "left",
+    "shape": "left",
+    "way": "left",
+    "compiler": "left",
+    "ns": "right",
+    "95 %": "right",
+    "cycles": "right",
+    "95 % ": "right",
+    "harness ns": "right",
+    "instr.": "right",
+    "branches": "right",
+    "mispred.": "right",
+    "bytes": "right",
+    "": "left",
+}
 
 
 def _cells(row: Any) -> list[str]:
@@ -199,8 +199,8 @@ def _cells(row: Any) -> list[str]:
         params["shape"],
         params["way"],
         params["compiler"],
-        f"{summary.median:.2f}",
-        f"{summary.low:.2f} to {summary.high:.2f}",
+        _number(summary.median, 2),
+        f"{_number(summary.low, 2)} to {_number(summary.high, 2)}",
         _number(extra["cycles"], 1),
         f"{_number(extra['cycles_low'], 1)} to {_number(extra['cycles_high'], 1)}",
         _number(extra["overhead_ns"], 2),
@@ -213,7 +213,8 @@ def _cells(row: Any) -> list[str]:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}".replace("-0.00", "0.00")
+    # adding 0 makes a zero of a negative one
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _legend(rows: Sequence[Any]) -> Iterator[str]:

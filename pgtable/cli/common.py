@@ -98,9 +98,15 @@ def parse_number(text: str, what: str) -> int:
         raise ValueError(f"{what}: {text!r} is no number; write 123 or 0x7b") from None
 
 
-def print_table(rows: Iterable[Sequence[Any]], headers: Sequence[str]) -> None:
-    """Print a plain table: text to the left, numbers to the right, thousands grouped."""
-    print(tabulate(rows, headers=headers, tablefmt="simple", intfmt=","))
+def print_table(
+    rows: Iterable[Sequence[Any]], headers: Sequence[str], align: Sequence[str] | None = None
+) -> None:
+    """Print a plain table: text to the left, numbers to the right, thousands grouped.
+
+    align: "left" or "right" for each column, whose cells are text as it shall stand.
+    """
+    more = {} if align is None else {"disable_numparse": True, "colalign": align}
+    print(tabulate(rows, headers=headers, tablefmt="simple", intfmt=",", **more))
 
 
 def print_json(value: Any) -> None:
