@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 import pgtable
-
 from pgtable.bench import checking, machine, units
 
 from .common import blocks

@@ -31,6 +31,10 @@ _COUNTERS = ("cycles", "instructions", "branches", "mispredictions")
 _WRONG = re.compile(r"^wrong (\d+) (\d+) (\S+) (\S+)$", re.MULTILINE)
 
 
+class RunnerError(ValueError):
+    """A process that times, or counts, came to no end; says why in one line."""
+
+
 class Task(NamedTuple):
     """One loop over one mix of entries."""
 
@@ -40,6 +44,7 @@ class Task(NamedTuple):
     expected: int  #: number of the array that must come out
     argument: int
     in_memory: bool
+    simulated: bool  #: a simulator can run it
     name: str  #: for an error
 
 
@@ -67,25 +72,27 @@ class Job:
         """Give the job and the pool as files, which are gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="pgtable-") as place:
             job, pool = Path(place, "job"), Path(place, "pool")
-            job.write_text("".join(f"{line}\n" for line in self._lines()))
+            self.write(job, self.tasks)
             with pool.open("wb") as file:
                 for entries in self.arrays:
                     entries.tofile(file)
             yield job, pool
 
-    def _lines(self) -> Iterator[str]:
+    def write(self, path: Path, tasks: Sequence[Task]) -> None:
+        """Write a job of some of the tasks, with the same pool."""
+        path.write_text("".join(f"{line}\n" for line in self._lines(tasks)))
+
+    def _lines(self, tasks: Sequence[Task]) -> Iterator[str]:
         yield f"pool {POOL_ENTRIES} {self.memory_entries}"
-        libraries = {path: number for number, path in enumerate(self._libraries())}
+        paths = dict.fromkeys(task.library for task in tasks)
+        libraries = {path: number for number, path in enumerate(paths)}
         for path in libraries:
             yield f"library {path}"
-        for task in self.tasks:
+        for task in tasks:
             yield (
                 f"task {libraries[task.library]} {task.source} {task.expected} {task.argument}"
                 f" {int(task.in_memory)} {task.symbol}"
             )
-
-    def _libraries(self) -> list[Path]:
-        return list(dict.fromkeys(task.library for task in self.tasks))
 
 
 @dataclass
@@ -118,7 +125,8 @@ def time_job(
 ) -> Timed:
     """Run one process; progress is called a hundred times.
 
-    Raises WrongResultError if a loop gave another result than expected.
+    Raises WrongResultError if a loop gave another result than expected, RunnerError
+    if the process could not do its work.
     """
     output = files[0].with_name("output")
     command = [program, "time", *files, output, str(seconds), str(rounds)]
@@ -134,20 +142,20 @@ def time_job(
         except BaseException:
             process.kill()
             raise
-    require_success(job, process.returncode, said.decode(), errors.decode(errors="replace"))
+    require_success(job.tasks, process.returncode, said.decode(), errors.decode(errors="replace"))
     return _read(job, np.fromfile(output, np.float64))
 
 
-def require_success(job: Job, code: int, said: str, errors: str) -> None:
-    """Raise what went wrong in a process that ended with this code."""
+def require_success(tasks: Sequence[Task], code: int, said: str, errors: str) -> None:
+    """Raise what went wrong in a process of these tasks that ended with this code."""
     if wrong := _WRONG.search(said):
         number, at, got, expected = (int(text, 0) for text in wrong.groups())
-        raise WrongResultError(wrong_entry(job.tasks[number].name, at, got, expected))
+        raise WrongResultError(wrong_entry(tasks[number].name, at, got, expected))
     if code:
         what = " ".join(errors.split())
         if not what:
             what = f"signal {-code}" if code < 0 else f"exit code {code}"
-        raise RuntimeError(f"the timing process failed: {what}")
+        raise RunnerError(f"the timing process failed: {what}")
 
 
 def _read(job: Job, words: np.ndarray) -> Timed:

@@ -8,15 +8,18 @@ every machine.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from .entries import TABLE
-from .runner import POOL_ENTRIES, Job, require_success
+from .runner import POOL_ENTRIES, Job, RunnerError, require_success
 
 #: As in csrc/cost/runner.c.
 _TABLES = 16
@@ -37,10 +40,25 @@ def missing() -> str | None:
 def count(program: Path, job: Job, files: tuple[Path, Path]) -> np.ndarray:
     """Return instructions, branches and mispredictions of an entry, a row for each task.
 
-    Raises RuntimeError where the simulator cannot run the loops, such as for an
-    instruction set that it does not know.
+    Those that no simulator can run have NaN.
+
+    Raises RunnerError where the simulator cannot run the loops.
     """
-    output = files[0].with_name("callgrind")
+    counts = np.full((len(job.tasks), 3), np.nan)
+    which = [number for number, task in enumerate(job.tasks) if task.simulated]
+    processes = len(os.sched_getaffinity(0))
+    parts = [part for part in (which[i::processes] for i in range(processes)) if part]
+    with ThreadPoolExecutor(len(parts) or 1) as pool:
+        done = pool.map(lambda part: _count(program, job, files, part), parts)
+        for part, counted in zip(parts, done, strict=True):
+            counts[part] = counted
+    return counts
+
+
+def _count(program: Path, job: Job, files: tuple[Path, Path], which: Sequence[int]) -> np.ndarray:
+    tasks = [job.tasks[number] for number in which]
+    part, output = (files[0].with_name(f"{name}-{which[0]}") for name in ("count", "callgrind"))
+    job.write(part, tasks)
     command = [
         "valgrind",
         "--tool=callgrind",
@@ -51,11 +69,12 @@ def count(program: Path, job: Job, files: tuple[Path, Path]) -> np.ndarray:
         f"--callgrind-out-file={output}",
         program,
         "count",
-        *files,
+        part,
+        files[1],
     ]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    require_success(job, done.returncode, done.stdout, done.stderr)
-    return parse(output.read_text(), len(job.tasks))
+    require_success(tasks, done.returncode, done.stdout, done.stderr)
+    return parse(output.read_text(), len(tasks))
 
 
 def parse(text: str, tasks: int) -> np.ndarray:
@@ -63,13 +82,13 @@ def parse(text: str, tasks: int) -> np.ndarray:
     events = _EVENTS.search(text)
     parts = [part for part in _PART.split(text)[1:] if _TRIGGER in part]
     if events is None or len(parts) != tasks:
-        raise RuntimeError(f"callgrind gave {len(parts)} profiles of {tasks}")
+        raise RunnerError(f"callgrind gave {len(parts)} profiles of {tasks}")
     names = events[1].split()
     counts = np.zeros((tasks, 3))
     for row, part in zip(counts, parts, strict=True):
         totals = _TOTALS.search(part)
         if totals is None:
-            raise RuntimeError("callgrind gave a profile without totals")
+            raise RunnerError("callgrind gave a profile without totals")
         found = dict(zip(names, map(int, totals[1].split()), strict=False))
         row[:] = found.get("Ir", 0), found.get("Bc", 0), found.get("Bcm", 0)
     return counts / min(_TABLES * TABLE, POOL_ENTRIES)

@@ -22,7 +22,7 @@ from ..engines.kernel_tree.objects import read_objdump
 from ..engines.reference import reference
 from ..engines.switches import Switches
 from .plan import Kernel
-from .ways import Way
+from .ways import IS_X86, Way
 
 _FLAGS = (
     "-std=gnu11",
@@ -30,10 +30,10 @@ _FLAGS = (
     "-shared",
     "-fvisibility=hidden",
     "-fno-stack-protector",
-    "-fcf-protection=none",
     "-fno-asynchronous-unwind-tables",
     "-g0",
     "-w",
+    *(("-fcf-protection=none",) if IS_X86 else ()),
 )
 _LINE = re.compile(r"^HELPER2?\(\w+, \w+, (\w+),.*\)$", re.MULTILINE)
 #: What the oracle of a tree is compiled with: it is not timed.
@@ -122,6 +122,9 @@ class Tree:
     @cached_property
     def _oracle_and_report(self) -> tuple[KernelTreeEngine, dict[str, Any]]:
         recipe = self.recipe(self.compiler, _ORACLE_FLAGS, "constant")
+        # whether it reads dirtiness in bit 58 decides what its mixes are
+        only = tuple(dict.fromkeys([*self.helpers, "pte_dirty"]))
+        recipe = recipe._replace(only=only)
         place, report = built(recipe)
         engine = KernelTreeEngine(recipe, "baseline", place / LIBRARY, report)
         return engine, report

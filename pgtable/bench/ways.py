@@ -46,6 +46,11 @@ class Way(NamedTuple):
     flags: tuple[str, ...]
     patched: bool  #: the feature is tested as a booted kernel does, else a constant
 
+    @property
+    def simulated(self) -> bool:
+        """Say whether a simulator can run it: none knows AVX-512."""
+        return not any("avx512" in flag for flag in self.flags)
+
 
 #: Names, in the order of tables.
 WAYS = ("kernel", "constant", "vector")

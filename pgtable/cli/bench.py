@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     # here, and not at import: help need not wait for what measures
-    from ..bench import machine, measure, results  # noqa: PLC0415
+    from ..bench import checking, machine, measure, results  # noqa: PLC0415
 
     plan = _plan(args)
     with progress(100, "%", "bench") as bar:
@@ -92,7 +92,10 @@ def run(args: argparse.Namespace) -> int:
             bar.clear()
             print(f"pgtable: {text}", file=sys.stderr)
 
-        rows = measure(plan, note=note, progress=show)
+        try:
+            rows = measure(plan, note=note, progress=show)
+        except checking.WrongResultError as error:
+            raise ValueError(f"a timed result is wrong: {error}") from None
     document = results.document(machine.describe(), rows)
     if args.save:
         results.save(args.save, document)
