@@ -58,6 +58,8 @@ def _finite(reach: float) -> float:
 
 
 def _save(figure: Any, path: Path) -> None:
+    names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=len(names[1]), fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
     _pyplot().close(figure)
@@ -65,7 +67,7 @@ def _save(figure: Any, path: Path) -> None:
 
 def _panels(costs: Costs, names: Sequence[str], title: str) -> tuple[Any, Any]:
     figure, panels = _pyplot().subplots(
-        1, len(names), figsize=(3.6 * len(names), 3.8), layout="constrained", squeeze=False
+        1, len(names), figsize=(3.6 * len(names), 4), layout="constrained", squeeze=False
     )
     for axes, name in zip(panels[0], names, strict=True):
         axes.set_title(name)
@@ -89,7 +91,6 @@ def main(costs: Costs, path: Path) -> None:
         ]
         _bars(axes, [mix_text(mix) for mix in mixes], series)
         axes.set_xlabel("mix of entries")
-    panels[0].legend(fontsize="small")
     _save(figure, path)
 
 
@@ -101,7 +102,6 @@ def ways(costs: Costs, path: Path) -> None:
     for axes, way in zip(panels, WAYS, strict=True):
         _bars(axes, _short(names), _series(costs, names, stages, "half", way, "table"))
         axes.tick_params("x", rotation=60)
-    panels[0].legend(fontsize="small")
     _save(figure, path)
 
 
@@ -114,7 +114,6 @@ def latency(costs: Costs, path: Path) -> None:
     for axes, mix in zip(panels, mixes, strict=True):
         _bars(axes, _short(names), _series(costs, names, stages, mix, "kernel", "latency"))
         axes.tick_params("x", rotation=60)
-    panels[0].legend(fontsize="small")
     _save(figure, path)
 
 
