@@ -4,7 +4,7 @@
  * command line says which as for instance.c.  cost_helpers.def has those lines of
  * helpers.def that are asked for.
  */
-#ifdef PGTABLE_RULES_COW
+#ifndef PGTABLE_RULES_BASE
 #include "cost/conditional.h"
 #endif
 #include "apply.h"

@@ -58,7 +58,7 @@ _COUNTS = {
 }
 _NS = 1e9
 #: More than any clock tells.
-_DIGITS = 7
+_DIGITS = 5
 
 
 @dataclass(frozen=True)

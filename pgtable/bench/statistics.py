@@ -22,7 +22,7 @@ from statistics import fmean, median, stdev
 CONFIDENCE = 0.95
 #: An interval that reaches further than this part of what was timed on either side is noisy.
 NOISY_WIDTH = 0.05
-#: More outliers than this part of the samples are noisy; of a normal distribution 0.7 % are.
+#: More outliers than this part of the samples are noisy, if they lie as far away as that.
 NOISY_OUTLIERS = 0.1
 #: Tukey's fences: so many interquartile ranges outside the quartiles.
 FENCE = 1.5
@@ -84,8 +84,9 @@ def summarise(
     bottom, top = q1 - FENCE * (q3 - q1), q3 + FENCE * (q3 - q1)
     inside = slice(bisect_left(data, bottom), bisect_right(data, top))
     within = data[inside]
-    outliers = len(data) - len(within)
-    reach = max(middle - low, high - middle)
+    tolerance = max(NOISY_WIDTH * abs(middle + overhead), resolution)
+    outside = [*data[: inside.start], *data[inside.stop :]]
+    disturbed = sum(abs(value - middle) > tolerance for value in outside)
     return Summary(
         median=middle,
         low=low,
@@ -98,13 +99,12 @@ def summarise(
         stddev=deviation,
         samples=len(data),
         processes=len(per_process),
-        outliers=outliers,
+        outliers=len(outside),
         stddev_outliers=sum(abs(value - mean) > deviation for value in data),
         lowest_within=within[0],
         highest_within=within[-1],
         noisy=(
-            reach > max(NOISY_WIDTH * abs(middle + overhead), resolution)
-            or outliers > NOISY_OUTLIERS * len(data)
+            max(middle - low, high - middle) > tolerance or disturbed > NOISY_OUTLIERS * len(data)
         ),
     )
 

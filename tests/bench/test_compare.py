@@ -59,7 +59,7 @@ class TestRatio:
         t = 4.302653  # two degrees of freedom
         g = (t * 0.02) ** 2
         root = math.sqrt(1 - (1 - g) * (1 - (t * 0.01) ** 2))
-        assert (low, high) == pytest.approx(((1 - root) / (1 - g), (1 + root) / (1 - g)), rel=1e-5)
+        assert (low, high) == pytest.approx(((1 - root) / (1 - g), (1 + root) / (1 - g)), rel=1e-4)
 
     def test_it_has_the_truth_in_it_as_often_as_it_says(self):
         rng = random.Random(7)
@@ -284,7 +284,7 @@ class TestCommand:
         assert first["agrees"] is False
         assert first["ratio"] == pytest.approx(2)
         assert first["before_ns"]["median"] == pytest.approx(1)
-        assert first["after_ns"]["high"] == pytest.approx(2 + 2 * reach(0.01), rel=1e-5)
+        assert first["after_ns"]["high"] == pytest.approx(2 + 2 * reach(0.01), rel=1e-4)
         assert second["verdict"] == "none"
         assert second["ratio_low"] is None
         assert second["before_ns"]["low"] is None

@@ -170,6 +170,12 @@ class TestNoisy:
         assert found.outliers == 5 * spikes
         assert found.noisy is noisy
 
+    @pytest.mark.parametrize(("away", "noisy"), [(1.04, False), (1.06, True), (0.94, True)])
+    def test_outliers_that_lie_near_are_none_of_it(self, away, noisy):
+        found = summarise([[1.0] * 80 + [away] * 20] * 5)
+        assert found.outliers == 100
+        assert found.noisy is noisy
+
     def test_next_to_nothing_is_not_noisy_below_the_resolution(self):
         costs = [[0.001], [-0.001], [0.002], [0.0]]
         assert summarise(costs).noisy
