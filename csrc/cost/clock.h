@@ -82,4 +82,22 @@ static inline uint64_t run_chain(uint64_t rounds)
 	return sum;
 }
 
+#define WIDE_UNROLLED 64
+
+/* As many additions, of which four at a time wait for nothing but themselves. */
+static inline uint64_t run_wide(uint64_t rounds)
+{
+	uint64_t a = rounds, b = rounds, c = rounds, d = rounds, step = rounds | 1;
+
+#define STEPS4 a += step; b += step; c += step; d += step;			\
+	__asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(step));
+#define STEPS16 STEPS4 STEPS4 STEPS4 STEPS4
+	while (rounds--) {
+		STEPS16 STEPS16 STEPS16 STEPS16
+	}
+#undef STEPS16
+#undef STEPS4
+	return a + b + c + d;
+}
+
 #endif

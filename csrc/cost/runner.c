@@ -8,8 +8,9 @@
  *   runner count JOB POOL
  *
  * "time" writes doubles: a header (struct header), then for each round and task
- * the ticks of a pass and the core cycles per tick at that moment, then the counts
- * of each task per pass over a table, NaN where they are not known.  A dot on standard output is a hundredth of the work.
+ * the ticks of a pass, the core cycles per tick and the additions that the core had
+ * room for at that moment, then the counts of each task per pass over a table, NaN
+ * where they are not known.  A dot on standard output is a hundredth of the work.
  * "count" runs every task once, in cost_count_one(), for a simulator to count.
  *
  * Exit code 1: a loop gave another result than expected; 2: could not run.
@@ -37,6 +38,7 @@
 /* 4096 cycles, and as the measured length of a chain that counters have counted. */
 #define CHAIN_ROUNDS 64
 #define CHAIN_ROUNDS_COUNTED 1024
+#define WIDE_ROUNDS 64
 #define MIN_ROUNDS 6
 /* Where two tables lie to each other costs up to a tenth of a cycle: many places, an average. */
 #define PLACES 16
@@ -53,6 +55,7 @@ struct header {
 struct sample {
 	double ticks;
 	double clock;		/* core cycles per tick */
+	double width;		/* additions per tick that the core had room for */
 };
 
 /* Where loops work: pages as page tables are. */
@@ -173,16 +176,34 @@ static double core_clock(const struct bench *bench)
 	return CHAIN_ROUNDS * CHAIN_UNROLLED / fastest;
 }
 
+/*
+ * Additions per tick.  Where another thread runs on the same core, here or in
+ * another guest, there is room for fewer, and whatever is timed takes longer.
+ */
+static double core_width(void)
+{
+	double fastest = INFINITY;
+
+	for (int i = 0; i < 3; i++) {
+		uint64_t start = ticks_before();
+
+		run_wide(WIDE_ROUNDS);
+		fastest = fmin(fastest, (double)(ticks_after() - start));
+	}
+	return WIDE_ROUNDS * WIDE_UNROLLED / fastest;
+}
+
 static struct sample table_sample(struct bench *bench, size_t number)
 {
 	double ticks[TIMED_PASSES];
-	struct sample sample = { .clock = core_clock(bench) };
+	struct sample sample = { .clock = core_clock(bench), .width = core_width() };
 
 	for (int i = 0; i < WARM_PASSES; i++)
 		table_pass(bench, number);
 	for (int i = 0; i < TIMED_PASSES; i++)
 		ticks[i] = table_pass(bench, number);
 	sample.ticks = middle(ticks, TIMED_PASSES);
+	sample.width = fmin(sample.width, core_width());
 	return sample;
 }
 
@@ -203,6 +224,7 @@ static struct sample memory_sample(struct bench *bench, size_t number)
 	/* no result of before may pass for this one */
 	memset(bench->large_out, 0xa5, n * sizeof(uint64_t));
 	sample.clock = core_clock(bench);
+	sample.width = core_width();
 	start = ticks_before();
 	task->loop(bench->large_in, bench->large_out, n, task->arg, zero);
 	end = ticks_after();

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +85,12 @@ class _Measured:
         program = runner(self.field.first_compiler)
         with job.written() as files:
             runs = [self._time(program, job, files) for _ in range(plan.processes)]
+            undisturbed = undisturbed_samples(runs)
             counts, counted_by = self._counts(program, job, files, runs)
         return {
-            contender: self._row(contender, column, identities[column], runs, counts, counted_by)
+            contender: self._row(
+                contender, column, identities[column], runs, undisturbed, counts, counted_by
+            )
             for column, contender in enumerate(self.contenders)
         }
 
@@ -166,16 +169,17 @@ class _Measured:
         column: int,
         identity: int,
         runs: list[Timed],
+        undisturbed: list[np.ndarray],
         counts: np.ndarray,
         counted_by: str | None,
     ) -> Row:
         """Return the row: what the same loop takes around nothing is taken off."""
-        ns = [_above(run.ns, column, identity) for run in runs]
-        overhead = float(np.median([np.median(run.ns[:, identity]) for run in runs]))
-        cycles = summarise(
-            [_above(run.cycles, column, identity) for run in runs],
-            float(runs[0].cycles_step[column]),
-        )
+        kept = list(zip(runs, undisturbed, strict=True))
+        ns = [_above(run.ns, where, column, identity) for run, where in kept]
+        alone = [np.median(run.ns[where[:, identity], identity]) for run, where in kept]
+        overhead = float(np.median(alone))
+        in_cycles = [_above(run.cycles, where, column, identity) for run, where in kept]
+        cycles = summarise(in_cycles, float(runs[0].cycles_step[column]))
         more = [None if np.isnan(n) else float(n) for n in counts[column] - counts[identity]]
         extra = {
             "cycles": cycles.median,
@@ -183,6 +187,7 @@ class _Measured:
             "cycles_high": cycles.high,
             "cycles_by": "perf" if runs[0].counted else "chain",
             "overhead_ns": overhead,
+            "disturbed": sum(int((~where[:, column]).sum()) for where in undisturbed),
             "instructions": more[0],
             "branches": more[1],
             "mispredictions": more[2],
@@ -199,6 +204,29 @@ class _Measured:
         return self.field.libraries[self.field.wanted(contender)].sizes[contender.helper]
 
 
-def _above(values: np.ndarray, column: int, identity: int) -> list[float]:
-    """Return the samples of a task less the identity's median in the same process."""
-    return (values[:, column] - np.median(values[:, identity])).tolist()
+#: A core with less room than this part of what it has at best is shared with another thread.
+_ROOM = 0.9
+#: Less than this part of a process's samples would not be about the process.
+_ENOUGH = 0.2
+
+
+def undisturbed_samples(runs: Sequence[Timed]) -> list[np.ndarray]:
+    """Return for each process which samples were taken while nobody shared the core.
+
+    Another thread on the same core, here or in another guest, lengthens what is timed by
+    as much as half, at one moment and not at the next.  Whoever was disturbed nearly all
+    the time keeps all samples.
+    """
+    best = max(float(np.quantile(run.width, 0.9)) for run in runs)
+    found = []
+    for run in runs:
+        kept = run.width >= _ROOM * best
+        kept[:, kept.mean(axis=0) < _ENOUGH] = True
+        found.append(kept)
+    return found
+
+
+def _above(values: np.ndarray, kept: np.ndarray, column: int, identity: int) -> list[float]:
+    """Return the kept samples of a task less the identity's median in the same process."""
+    around = np.median(values[kept[:, identity], identity])
+    return (values[kept[:, column], column] - around).tolist()

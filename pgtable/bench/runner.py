@@ -101,6 +101,7 @@ class Timed:
 
     ns: np.ndarray  #: of an entry, the timer's own share taken off
     cycles: np.ndarray  #: of the core, likewise
+    width: np.ndarray  #: additions in a cycle that the core had room for at that moment
     ns_step: np.ndarray  #: what the clock does not resolve, in the same units, for each task
     cycles_step: np.ndarray
     counts: np.ndarray  #: instructions, branches, mispredictions of an entry, for each task
@@ -161,13 +162,14 @@ def require_success(tasks: Sequence[Task], code: int, said: str, errors: str) ->
 def _read(job: Job, words: np.ndarray) -> Timed:
     rounds, tick_ns, timer, step, counted, error = words[:_HEADER]
     n = len(job.tasks)
-    samples = words[_HEADER : _HEADER + int(rounds) * n * 2].reshape(int(rounds), n, 2)
+    samples = words[_HEADER : _HEADER + int(rounds) * n * 3].reshape(int(rounds), n, 3)
     counts = words[_HEADER + samples.size :].reshape(n, len(_COUNTERS))
     sizes = np.array([job.memory_entries if task.in_memory else TABLE for task in job.tasks])
     ticks = (samples[:, :, 0] - timer) / sizes
     return Timed(
         ns=ticks * tick_ns,
         cycles=ticks * samples[:, :, 1],
+        width=samples[:, :, 2] / samples[:, :, 1],
         ns_step=step * tick_ns / sizes,
         cycles_step=step * np.median(samples[:, :, 1], axis=0) / sizes,
         counts=counts[:, 1:] / TABLE,

@@ -226,7 +226,12 @@ def _legend(rows: Sequence[Any]) -> Iterator[str]:
     outliers = sum(row.summary.outliers for row in rows)
     samples = sum(row.summary.samples for row in rows)
     noisy = sum(row.summary.noisy for row in rows)
+    disturbed = sum(row.extra["disturbed"] for row in rows)
     yield (
-        f"{outliers:,} of {samples:,} samples are outliers; {noisy} of {len(rows)} rows are noisy"
+        f"{disturbed:,} of {samples + disturbed:,} samples were taken while another thread used the"
+        " core, and are left out."
+    )
+    yield (
+        f"{outliers:,} of the other {samples:,} are outliers; {noisy} of {len(rows)} rows are noisy"
         " (a wide interval for what they show, or many outliers)."
     )

@@ -11,8 +11,9 @@ import pgtable
 from pgtable.bench import DEFAULT, FULL, Kernel, Part, Plan, machine, measure, results, simulated
 from pgtable.bench import runner as runner_module
 from pgtable.bench.checking import WrongResultError
+from pgtable.bench.measuring import undisturbed_samples
 from pgtable.bench.plan import BASE, COW, HELPERS, SAVED_DIRTY
-from pgtable.bench.runner import POOL_ENTRIES, Job, RunnerError, require_success
+from pgtable.bench.runner import POOL_ENTRIES, Job, RunnerError, Timed, require_success
 from pgtable.bench.simulated import parse
 from pgtable.engines.kernel_tree import build as build_module
 from pgtable.engines.switches import COMBINATIONS
@@ -315,7 +316,7 @@ class TestJob:
             job.array(ones[1:])
 
     def test_what_went_wrong_is_said_in_a_line(self):
-        with pytest.raises(RunnerError, match="failed: no memory for 7 entries$"):
+        with pytest.raises(RunnerError, match="failed: no memory for 7 entries"):
             require_success([], 2, "", "no memory for 7 entries\n")
         with pytest.raises(RunnerError, match="signal 11"):
             require_success([], -11, "", "")
@@ -345,3 +346,34 @@ class TestPlans:
         (part,) = DEFAULT.parts
         assert part.rules == (BASE, COW, SAVED_DIRTY)
         assert part.helpers == HELPERS
+
+
+class TestDisturbed:
+    @staticmethod
+    def run(*widths):
+        width = np.array(widths, float).T
+        nothing = np.zeros_like(width)
+        row = np.zeros(width.shape[1])
+        return Timed(nothing, nothing, width, row, row, nothing, False, "")
+
+    def test_samples_of_a_shared_core_are_left_out(self):
+        alone = self.run([3.5] * 10)
+        shared = self.run([3.5, 3.4, 3.2, 3.1, 2.0, 2.0, 3.5, 3.5, 3.5, 3.5])
+        found = undisturbed_samples([alone, shared])
+        assert found[0].all()
+        assert found[1][:, 0].tolist() == [True, True, True, False, False, False] + [True] * 4
+
+    def test_who_was_disturbed_all_the_time_keeps_all(self):
+        found = undisturbed_samples([self.run([3.5] * 10), self.run([2.0] * 9 + [3.5])])
+        assert found[1].all()
+        found = undisturbed_samples([self.run([3.5] * 10), self.run([2.0] * 8 + [3.5] * 2)])
+        assert found[1][:, 0].tolist() == [False] * 8 + [True] * 2
+
+    def test_each_task_for_itself(self):
+        run = self.run([3.5] * 10, [2.0] * 10, [2.0] * 5 + [3.5] * 5)
+        kept = undisturbed_samples([run])[0]
+        assert kept.sum(axis=0).tolist() == [10, 10, 5]
+
+    def test_they_are_counted(self):
+        row = measure(short(helpers=("pte_wrprotect",), mixes=("clean",)))[0]
+        assert row.summary.samples + row.extra["disturbed"] == 2 * 2
