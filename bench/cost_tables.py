@@ -108,16 +108,17 @@ def compilers(costs: Costs) -> str:
         return f"Only {costs.compilers[0]} was there."
     columns = [(stage, compiler) for stage in _THREE for compiler in costs.compilers]
     rows = []
-    for helper in costs.helpers(way="kernel", shape="table"):
-        for mix in ("clean", "half"):
-            cells = [
-                cell(costs.value(costs.row(helper, stage, mix, compiler=compiler)))
-                for stage, compiler in columns
-            ]
-            if any(cells):
-                rows.append([f"`{helper}`", mix, *cells])
+    for way in ("kernel", "constant"):
+        for helper in costs.helpers(way=way, shape="table"):
+            for mix in ("clean", "half"):
+                cells = [
+                    cell(costs.value(costs.row(helper, stage, mix, way, compiler=compiler)))
+                    for stage, compiler in columns
+                ]
+                if any(cells):
+                    rows.append([f"`{helper}`", way, mix, *cells])
     headers = [f"{stage.title.partition(',')[0]}, {compiler}" for stage, compiler in columns]
-    return table(rows, ["helper", "mix", *headers])
+    return table(rows, ["helper", "compiled", "mix", *headers], left=3)
 
 
 def latency(costs: Costs) -> str:

@@ -109,6 +109,9 @@ def _finding(costs: Costs, helper: str) -> str:
     for mix in dict.fromkeys((best, worst)):
         parts.append(_against(costs, helper, mix))
     parts.append(_misprediction(costs, helper, worst))
+    parts += [
+        _on_file(costs, helper, mix) for mix in costs.mixes(helper=helper) if mix not in MIXES
+    ]
     off = costs.worst(helper, PATCH_OFF)
     if off:
         parts.append(
@@ -140,6 +143,14 @@ def _against(costs: Costs, helper: str, mix: str) -> str:
     return (
         f"{where[0].upper()}{where[1:]}, the patch costs {number(abs(more))} ±{number(reach)}"
         f" {costs.unit} {word} than merged."
+    )
+
+
+def _on_file(costs: Costs, helper: str, mix: str) -> str:
+    """Say what it costs over the entries of a file."""
+    found = [_cost(costs, helper, stage, mix) for stage in (BEFORE, PATCH, MERGED)]
+    return f"Over the entries of {mix_text(mix)}: {found[0]} before, {found[1]} in the patch," + (
+        f" {found[2]} as merged."
     )
 
 
