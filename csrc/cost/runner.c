@@ -389,15 +389,17 @@ static void run_time(struct bench *bench, const char *output, const struct limit
 {
 	size_t n = bench->job.ntasks;
 	struct sample *samples = calloc(limits->rounds * n, sizeof(*samples));
-	struct counts *counts = calloc(n, sizeof(*counts));
+	struct counts *counts = calloc(n, sizeof(*counts)), first;
 	uint64_t start_ns = clock_ns(), start_ticks = ticks_after();
 	struct header header = { .timer_ticks = timer_ticks(), .step_ticks = step_ticks() };
 
 	if (!samples || !counts)
 		die("no memory for the samples");
 	counters_open(&bench->counters);
-	header.error = bench->counters.error;
-	header.counted = bench->counters.place[COUNTER_CYCLES] >= 0;
+	/* what was opened may still not count: others may have all counters */
+	counters_read(&bench->counters, &first);
+	header.counted = first.value[COUNTER_CYCLES] >= 0;
+	header.error = header.counted || bench->counters.error ? bench->counters.error : EBUSY;
 	header.rounds = (double)time_all(bench, limits, samples);
 	count_all(bench, counts);
 	counters_close(&bench->counters);

@@ -183,6 +183,8 @@ def _why_not_counted(error: int) -> str:
         return "perf events are not permitted (see /proc/sys/kernel/perf_event_paranoid)"
     if error in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV):
         return "this machine has no perf events"
+    if error == errno.EBUSY:
+        return "all perf events are in use"
     if error:
         return f"perf events cannot be had ({os.strerror(error)})"
     return ""

@@ -3,6 +3,8 @@
 
 import errno
 import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -297,6 +299,7 @@ def test_profiles_are_read():
     [
         (errno.EACCES, "not permitted"),
         (errno.ENOENT, "has no perf events"),
+        (errno.EBUSY, "are in use"),
         (errno.EINVAL, "Invalid argument"),
         (0, ""),
     ],
@@ -377,3 +380,50 @@ class TestDisturbed:
     def test_they_are_counted(self):
         row = measure(short(helpers=("pte_wrprotect",), mixes=("clean",)))[0]
         assert row.summary.samples + row.extra["disturbed"] == 2 * 2
+
+
+class TestCounters:
+    """With counters that stand in for the processor's; the rest is the real thing."""
+
+    @pytest.fixture
+    def timed(self, tmp_path, monkeypatch):
+        library = tmp_path / "perf_events.so"
+        source = Path(__file__).with_name("perf_events.c")
+        subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", library], check=True)
+        runs = []
+        original = runner_module.time_job
+
+        def time_job(*given, **options):
+            monkeypatch.setenv("LD_PRELOAD", str(library))
+            runs.append(original(*given, **options))
+            monkeypatch.delenv("LD_PRELOAD")
+            return runs[-1]
+
+        monkeypatch.setattr("pgtable.bench.measuring.time_job", time_job)
+        return runs
+
+    def test_what_they_count_is_of_an_entry(self, timed):
+        rows = measure(short(helpers=("pte_wrprotect",), mixes=("clean",)))
+        for run in timed:
+            assert run.counted
+            assert run.counts == pytest.approx(np.tile([7, 3, 1], (6, 1)))
+        for row in rows:
+            assert (row.extra["counted_by"], row.extra["cycles_by"]) == ("perf", "perf")
+            # the identity beside it has as many
+            assert row.extra["instructions"] == pytest.approx(0)
+            assert row.extra["mispredictions"] == pytest.approx(0)
+
+    def test_what_one_does_not_count_is_not_known(self, timed, monkeypatch):
+        monkeypatch.setenv("PERF_MISSING", "1")
+        row = measure(short(helpers=("pte_wrprotect",), mixes=("clean",)))[0]
+        assert row.extra["branches"] == pytest.approx(0)
+        assert row.extra["mispredictions"] is None
+        assert timed[0].reason == "this machine has no perf events"
+
+    @pytest.mark.usefixtures("no_simulator")
+    def test_counters_that_others_have_do_not_count(self, timed, monkeypatch):
+        monkeypatch.setenv("PERF_BUSY", "1")
+        row = measure(short(helpers=("pte_wrprotect",), mixes=("clean",)))[0]
+        assert not timed[0].counted
+        assert (row.extra["counted_by"], row.extra["cycles_by"]) == (None, "chain")
+        assert timed[0].reason == "all perf events are in use"
