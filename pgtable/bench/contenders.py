@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ from .ways import Way, way_of
 _NEWPROT = 1 << 63 | 1 << 5 | 1 << 2 | 1 << 0
 #: What a helper with a second argument is given, by the argument's name; others get 1.
 _ARGUMENTS = {"newprot": _NEWPROT, "prot": _NEWPROT, "vma": 0, "mask": 1 << 5, "other": 0}
-
 
 #: Told of everything that is not measured, and why, in one line.
 Note = Callable[[str], None]
@@ -70,12 +68,17 @@ class Field:
         self._built = built
         self._compilers: dict[str, Compiler | None] = {}
         self._files: dict[str, np.ndarray] = {}
+        self._paths: dict[str, str] = {}
         self._oracles: dict[Rules | Tree, Engine] = {}
         helpers = tuple(dict.fromkeys(name for part in plan.parts for name in part.helpers))
         self._helpers = helpers
+        for part in plan.parts:
+            _require_something(part)
+        self.first_compiler = self._first_compiler()
         asked = [one for part in plan.parts for one in self._expand(part)]
         self._require_known(asked)
         self.contenders = list(dict.fromkeys(one for one in asked if self._has(one)))
+        self._require_distinct()
         self.libraries = self._build()
 
     def note(self, text: str) -> None:
@@ -94,8 +97,7 @@ class Field:
                 self.note(f"not measured with {name}: {error}")
         return self._compilers[name]
 
-    @cached_property
-    def first_compiler(self) -> Compiler:
+    def _first_compiler(self) -> Compiler:
         """Return the first compiler of the plan that is there; raises if none is."""
         names = dict.fromkeys(name for part in self.plan.parts for name in part.compilers)
         for name in names:
@@ -104,19 +106,16 @@ class Field:
         return find_compiler(next(iter(names)))
 
     def _expand(self, part: Part) -> Iterator[Contender]:
-        for shape in part.shapes:
-            if shape not in SHAPES:
-                raise ValueError(f"shape is {shape!r}; it must be one of {', '.join(SHAPES)}")
+        shapes = [_known("shape", shape, SHAPES) for shape in part.shapes]
         subjects: list[Rules | Tree] = [Rules(switches) for switches in part.rules]
         subjects += [Tree(one, self.first_compiler, self._helpers) for one in part.kernels]
-        mixes = [self._checked(mix) for mix in part.mixes]
+        mixes = [_known("mix", mix, MIXES) for mix in part.mixes]
         mixes += [self._file(path) for path in part.files]
         ways = [way_of(name, self.plan.isa) for name in part.ways]
         compilers = [one for one in map(self.compiler, part.compilers) if one]
-        assert self.first_compiler
         for helper in part.helpers:
             for mix in mixes:
-                for shape in part.shapes:
+                for shape in shapes:
                     for way in ways:
                         # a chain of results is no vector code
                         if way.name == "vector" and shape == "latency":
@@ -125,14 +124,10 @@ class Field:
                             for subject in subjects:
                                 yield Contender(subject, helper, way, compiler, mix, shape)
 
-    @staticmethod
-    def _checked(mix: str) -> str:
-        if mix not in MIXES:
-            raise ValueError(f"mix is {mix!r}; it must be one of {', '.join(MIXES)}")
-        return mix
-
     def _file(self, path: str | os.PathLike[str]) -> str:
         name = FILE + Path(path).name
+        if self._paths.setdefault(name, os.path.abspath(path)) != os.path.abspath(path):
+            raise ValueError(f"{path}: another file is called so too; rename one of them")
         if name not in self._files:
             self._files[name] = from_file(path, POOL_ENTRIES)
         return name
@@ -159,6 +154,17 @@ class Field:
             for subject in subjects:
                 if subject not in owners and (reason := subject.why_missing(helper)):
                     self.note(f"not measured: {reason}")
+
+    def _require_distinct(self) -> None:
+        """Refuse two that results could not tell from each other."""
+        names: set[str] = set()
+        for one in self.contenders:
+            if one.name in names:
+                raise ValueError(
+                    f"there are two of {one.name}; measure trees of one release, or one compiler"
+                    " by two names, one after the other"
+                )
+            names.add(one.name)
 
     def _build(self) -> dict[Wanted, Library]:
         """Compile everything, as many at a time as there are processors."""
@@ -202,6 +208,28 @@ class Field:
             entries = entries_of(contender.mix, helper.info, POOL_ENTRIES, saved)
         arguments = () if helper.argument is None else (argument_of(helper.info),)
         return entries, np.asarray(helper(entries, *arguments)).astype(np.uint64)
+
+
+def _require_something(part: Part) -> None:
+    """Refuse a part that is empty."""
+    for what, there in {
+        "helper": part.helpers,
+        "rules or kernel tree": (*part.rules, *part.kernels),
+        "way": part.ways,
+        "compiler": part.compilers,
+        "mix or file": (*part.mixes, *part.files),
+        "shape": part.shapes,
+    }.items():
+        if not there:
+            raise ValueError(f"nothing to measure: no {what} is named")
+    if set(part.ways) == {"vector"} and set(part.shapes) == {"latency"}:
+        raise ValueError("nothing to measure: a chain of results is no vector code")
+
+
+def _known(what: str, name: str, names: tuple[str, ...]) -> str:
+    if name not in names:
+        raise ValueError(f"{what} is {name!r}; it must be one of {', '.join(names)}")
+    return name
 
 
 def _keeps_saved(oracle: Engine, level: str) -> bool:

@@ -2,6 +2,7 @@
 """``pgtable bench``."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +137,11 @@ def test_a_missing_compiler_is_said_and_the_rest_measured(run):
         (["--rules", "base,shstk=y"], "no such combination"),
         (["--way", "vector", "--isa", "x"], "instruction set 'x' is unknown"),
         (["--compiler", "no-cc"], "compiler 'no-cc' was not found"),
+        (["--way", "vector", "--shape", "latency"], "a chain of results is no vector code"),
+        (["--mix", ","], "no mix or file is named"),
+        (["--compiler", ""], "no compiler is named"),
+        ([","], "no helper is named"),
+        (["--data", DUMP, "--data", "x/k612-128.ptes.bin.xz"], "another file is called so too"),
         (["--data", "no-file"], "no-file: No such file"),
         (["--kernel", "no-tree"], "no-tree: No such file"),
     ],
@@ -146,6 +152,14 @@ def test_bad_input_is_said_in_a_line(run, argv, says):
     last = err.splitlines()[-1]
     assert last.startswith("pgtable: error: ")
     assert says in last
+
+
+def test_what_results_could_not_tell_apart_is_refused(run, tmp_path):
+    same = tmp_path / "gcc"
+    same.symlink_to(shutil.which("gcc"))
+    code, _, err = run("--compiler", f"gcc,{same}")
+    assert code == 2
+    assert "there are two of pte_wrprotect (base, " in err.splitlines()[-1]
 
 
 def test_an_instruction_set_that_the_processor_lacks(run):
