@@ -218,6 +218,18 @@ static void put_row(struct rows *rows, uint32_t key)
 	rows->n++;
 }
 
+/* Counters that are looked at together, for most are 0. */
+#define GROUP 32
+
+static int any_counted(const uint32_t *counts)
+{
+	uint32_t any = 0;
+
+	for (size_t i = 0; i < GROUP; i++)
+		any |= counts[i];
+	return any != 0;
+}
+
 static int compare_keys(const void *a, const void *b)
 {
 	uint32_t first, second;
@@ -240,8 +252,10 @@ size_t pgtable_census_rows(const struct pgtable_census *census, uint64_t *entrie
 		for (size_t i = 0; i < n; i++)
 			put_row(&rows, keys[i]);
 	} else {
-		for (uint32_t key = 0; key < KEYS; key++)
-			put_row(&rows, key);
+		for (uint32_t first = 0; first < KEYS; first += GROUP)
+			if (census->total || any_counted(census->kinds.count + first))
+				for (uint32_t key = first; key < first + GROUP; key++)
+					put_row(&rows, key);
 	}
 	return rows.n;
 }
