@@ -211,6 +211,16 @@ void limit_repeat(uintptr_t loop, void *entries, size_t n, uint64_t arg, size_t 
 		run(entries, NULL, arg, entries, n);
 }
 
+/* The same for the loop of a form. */
+void limit_repeat_form(uintptr_t loop, void *entries, size_t n, uintptr_t form, size_t times)
+{
+	struct pgtable_block_ops ops = { .form = 0 };
+
+	ops.form = (__typeof__(ops.form))loop;
+	for (size_t i = 0; i < times; i++)
+		ops.form((const struct pgtable_form *)form, entries, entries, n);
+}
+
 uintptr_t limit_xor_address(void)
 {
 	return (uintptr_t)limit_xor_loop;

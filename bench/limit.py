@@ -22,6 +22,7 @@ uint64_t limit_sum_fill(const void *a, void *out, size_t n, unsigned threads);
 void limit_memcpy(void *out, const void *in, size_t n, unsigned threads);
 void limit_stream(void *out, const void *in, size_t n, unsigned threads);
 void limit_repeat(uintptr_t loop, void *entries, size_t n, uint64_t arg, size_t times);
+void limit_repeat_form(uintptr_t loop, void *entries, size_t n, uintptr_t form, size_t times);
 uintptr_t limit_xor_address(void);
 """
 

@@ -56,12 +56,29 @@ def run(budget: Budget) -> list[dict[str, Any]]:
 
 
 def _loop(name: str, array: np.ndarray, times: int) -> Timed:
+    """Return what calls of the helper run: the loop of its form, or its own."""
     case = Case(BY_NAME[name], array.size, array)
-    helper = pgtable.native(isa=limit.widest_isa()).helper(f"pte_{name}")
-    address = int(native_ffi.cast("uintptr_t", helper.handle.map))
-    argument = NEWPROT if name == "modify" else 0
+    engine = pgtable.native(isa=limit.widest_isa())
+    helper: Any = engine.helper(f"pte_{name}")
     check = case.checker(f"loop of pte_{name} over {case.n} entries", lambda: array)
-    return _timed(case, address, argument, times, check)
+    if helper.c_steps and helper.c_steps.array[0].form:
+        names = {
+            "f": limit.load()[1].limit_repeat_form,
+            "loop": _address(engine.ops.form),
+            "k": _address(helper.c_steps.array[0].form),
+            "owner": helper,  # of the form
+        }
+    else:
+        names = {
+            "f": limit.load()[1].limit_repeat,
+            "loop": _address(helper.handle.map),
+            "k": NEWPROT if name == "modify" else 0,
+        }
+    return _timed(case, names, times, check)
+
+
+def _address(pointer: Any) -> int:
+    return int(native_ffi.cast("uintptr_t", pointer))
 
 
 def _limit(array: np.ndarray, times: int) -> Timed:
@@ -72,19 +89,11 @@ def _limit(array: np.ndarray, times: int) -> Timed:
         flipped = np.uint64(limit.KEY if calls * times % 2 else 0)
         checking.require_equal("limit loop", case.array, case.block ^ flipped)
 
-    return _timed(case, lib.limit_xor_address(), limit.KEY, times, check)
+    names = {"f": lib.limit_repeat, "loop": lib.limit_xor_address(), "k": limit.KEY}
+    return _timed(case, names, times, check)
 
 
-def _timed(
-    case: Case, address: int, argument: int, times: int, check: Callable[[int], None]
-) -> Timed:
-    ffi, lib = limit.load()
-    names = {
-        "f": lib.limit_repeat,
-        "loop": address,
-        "p": ffi.from_buffer(case.array),
-        "n": case.n,
-        "k": argument,
-        "times": times,
-    }
+def _timed(case: Case, names: dict[str, Any], times: int, check: Callable[[int], None]) -> Timed:
+    ffi, _ = limit.load()
+    names = {**names, "p": ffi.from_buffer(case.array), "n": case.n, "times": times}
     return Timed("loop", "f(loop, p, n, k, times)", names, case.restore, check)
