@@ -35,12 +35,19 @@ def machine(costs: Costs) -> str:
         f" {', '.join(costs.compilers)}; {costs.results.version}.",
         f"{len(rows):,} measurements in {processes} processes"
         + (f", {known['seconds']:.0f} seconds in all" if "seconds" in known else "")
-        + f"; {outliers / samples:.1%} of {samples:,} samples are outliers; {noisy:,} measurements"
-        f" are noisy and marked {NOISY}.",
+        + f"; {outliers / samples:.1%} of {samples:,} samples are outliers{_left_out(rows)};"
+        f" {noisy:,} measurements are noisy and marked {NOISY}.",
         _clock(rows),
         _counter(rows),
     ]
     return " ".join(filter(None, text))
+
+
+def _left_out(rows: Sequence[Row]) -> str:
+    disturbed = sum(row.extra.get("disturbed") or 0 for row in rows)
+    if not disturbed:
+        return ""
+    return f", {disturbed:,} more were left out, as another thread shared the core"
 
 
 def _clock(rows: Sequence[Row]) -> str:

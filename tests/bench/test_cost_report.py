@@ -235,6 +235,13 @@ class TestText:
         assert "A nanosecond was 2.00 cycles of the core, measured as a chain" in text
         assert "callgrind" in text
 
+    def test_what_was_left_out_is_said(self, costs, saved):
+        assert "left out" not in cost_text.machine(costs)
+        found = saved([row("a", PATCH, "half", disturbed=3), row("b", PATCH, "half", disturbed=4)])
+        assert ", 7 more were left out, as another thread shared the core;" in cost_text.machine(
+            found
+        )
+
     def test_what_counted(self, saved):
         perf = saved([row("a", PATCH, "half", counted_by="perf", cycles_by="perf", cycles=9.0)])
         assert "perf events" in cost_text.machine(perf)
