@@ -194,8 +194,9 @@ class _Measured:
             "counted_by": counted_by,
             "code_bytes": self._code_bytes(contender),
         }
-        summary = summarise(ns, float(runs[0].ns_step[column]), overhead)
-        return Row(contender.params, summary, extra)
+        moved = clock_spread(runs) * abs(float(np.median(np.concatenate(ns))))
+        step = max(float(runs[0].ns_step[column]), moved)
+        return Row(contender.params, summarise(ns, step, overhead), extra)
 
     def _code_bytes(self, contender: Contender) -> int | None:
         # inlined into a vector loop a helper is no code of its own
@@ -224,6 +225,17 @@ def undisturbed_samples(runs: Sequence[Timed]) -> list[np.ndarray]:
         kept[:, kept.mean(axis=0) < _ENOUGH] = True
         found.append(kept)
     return found
+
+
+def clock_spread(runs: Sequence[Timed]) -> float:
+    """Return by which part of itself the core's clock moved while all of this was measured.
+
+    It follows what the whole machine does, so it may stay the same through one run and be
+    another in the next: what it did here is the least that a time in nanoseconds is uncertain.
+    """
+    clocks = np.concatenate([run.clock.ravel() for run in runs])
+    slow, middle, fast = np.quantile(clocks, [0.05, 0.5, 0.95])
+    return float(max(fast - middle, middle - slow) / middle)
 
 
 def _above(values: np.ndarray, kept: np.ndarray, column: int, identity: int) -> list[float]:

@@ -101,6 +101,7 @@ class Timed:
 
     ns: np.ndarray  #: of an entry, the timer's own share taken off
     cycles: np.ndarray  #: of the core, likewise
+    clock: np.ndarray  #: core cycles in a tick at that moment
     width: np.ndarray  #: additions in a cycle that the core had room for at that moment
     ns_step: np.ndarray  #: what the clock does not resolve, in the same units, for each task
     cycles_step: np.ndarray
@@ -169,6 +170,7 @@ def _read(job: Job, words: np.ndarray) -> Timed:
     return Timed(
         ns=ticks * tick_ns,
         cycles=ticks * samples[:, :, 1],
+        clock=samples[:, :, 1],
         width=samples[:, :, 2] / samples[:, :, 1],
         ns_step=step * tick_ns / sizes,
         cycles_step=step * np.median(samples[:, :, 1], axis=0) / sizes,

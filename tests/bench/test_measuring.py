@@ -13,7 +13,7 @@ import pgtable
 from pgtable.bench import DEFAULT, FULL, Kernel, Part, Plan, machine, measure, results, simulated
 from pgtable.bench import runner as runner_module
 from pgtable.bench.checking import WrongResultError
-from pgtable.bench.measuring import undisturbed_samples
+from pgtable.bench.measuring import clock_spread, undisturbed_samples
 from pgtable.bench.plan import BASE, COW, HELPERS, SAVED_DIRTY
 from pgtable.bench.runner import POOL_ENTRIES, Job, RunnerError, Timed, require_success
 from pgtable.bench.simulated import parse
@@ -357,7 +357,7 @@ class TestDisturbed:
         width = np.array(widths, float).T
         nothing = np.zeros_like(width)
         row = np.zeros(width.shape[1])
-        return Timed(nothing, nothing, width, row, row, nothing, False, "")
+        return Timed(nothing, nothing, nothing, width, row, row, nothing, False, "")
 
     def test_samples_of_a_shared_core_are_left_out(self):
         alone = self.run([3.5] * 10)
@@ -380,6 +380,18 @@ class TestDisturbed:
     def test_they_are_counted(self):
         row = measure(short(helpers=("pte_wrprotect",), mixes=("clean",)))[0]
         assert row.summary.samples + row.extra["disturbed"] == 2 * 2
+
+
+def test_nanoseconds_are_no_surer_than_the_clock():
+    def run(clock):
+        array = np.full((100, 2), clock)
+        return Timed(array, array, array, array, array[0], array[0], array, False, "")
+
+    assert clock_spread([run(1.3), run(1.3)]) == 0
+    # most of the time at one, some at a slower one
+    assert clock_spread([run(1.3), run(1.3), run(1.17)]) == pytest.approx(0.1)
+    row = measure(short(helpers=("pte_wrprotect",), mixes=("clean",)))[0]
+    assert row.summary.low <= row.summary.median <= row.summary.high
 
 
 class TestCounters:
