@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..engines.native import native
 from ..engines.switches import COMBINATIONS, RULES, Switches
 from .common import print_json, print_table, progress, split_switches
 
@@ -130,6 +131,9 @@ def _plan(args: argparse.Namespace) -> Any:
         files=tuple(args.data),
         **{name: value for name, value in chosen.items() if value is not None},
     )
+    if args.isa and "vector" not in part.ways:
+        native(isa=args.isa)  # a wrong name is the first thing to say
+        raise ValueError(f"--isa {args.isa}: is of the way vector; add --way vector")
     return replace(QUICK if args.quick else DEFAULT, parts=(part,), isa=args.isa)
 
 

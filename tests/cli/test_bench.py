@@ -136,6 +136,8 @@ def test_a_missing_compiler_is_said_and_the_rest_measured(run):
         (["--rules", "cow,shstk=x"], "'shstk=x' is no switch"),
         (["--rules", "base,shstk=y"], "no such combination"),
         (["--way", "vector", "--isa", "x"], "instruction set 'x' is unknown"),
+        (["--isa", "x"], "instruction set 'x' is unknown"),
+        (["--isa", "baseline"], "--isa baseline: is of the way vector; add --way vector"),
         (["--compiler", "no-cc"], "compiler 'no-cc' was not found"),
         (["--way", "vector", "--shape", "latency"], "a chain of results is no vector code"),
         (["--mix", ","], "no mix or file is named"),
