@@ -217,7 +217,7 @@ KNOWN = (
     ),
     # levels that differ
     Known(
-        LEVEL, ("present", "is_swap_*"), _always,
+        LEVEL, ("present", "is_swap_*", "softleaf_from_*"), _always,
         lambda outcome: lacks(outcome.entries, bits.PRESENT | bits.PROTNONE) & _large(outcome),
         "PRESENT=0,PROTNONE=0,PSE=1",
         "pmd_present() counts PSE: a huge page that is being split is still there",
