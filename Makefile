@@ -16,6 +16,7 @@ help:
 	@echo "make test         the tests"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        the benchmarks: minutes; bench-smoke: seconds"
+	@echo "make cost-report  what the helpers cost: measures, and writes bench/COST.md; SMOKE=1: seconds"
 	@echo "make sanitize     the tests with address and undefined-behaviour sanitizers"
 	@echo "make clean        remove what was built"
 
@@ -47,6 +48,10 @@ bench: $(VENV)/.bench
 
 bench-smoke: $(VENV)/.bench
 	$(BIN)/python -m bench --smoke
+
+# SMOKE=1 writes below build/ only; REPEAT=1 measures twice and says how the two agree
+cost-report: $(VENV)/.bench
+	$(BIN)/python -m bench.cost_report $(if $(filter-out 0,$(SMOKE)),--smoke) $(if $(filter-out 0,$(REPEAT)),--repeat)
 
 demo: $(VENV)/.test
 	@$(BIN)/python bench/demo.py

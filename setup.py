@@ -59,14 +59,16 @@ class build_helpers(build_ext):
 
 
 class build_package(build_py):
-    """Ships, beside the modules, the C that is compiled around a kernel tree's headers."""
+    """Ships, beside the modules, the C that users compile: around kernel trees, and to time it."""
 
     def run(self):
         super().run()
         if self.editable_mode:
             return  # csrc/ is where it is looked for
-        shim = [Path("csrc/bulk.h"), Path("csrc/bulk_loops.h")]
-        for source in [*shim, *Path("csrc/kernel_tree").rglob("*.[ch]")]:
+        shipped = [*Path("csrc").glob("*.h"), Path("csrc/helpers.def")]
+        for part in ("cost", "kernel_tree"):
+            shipped += Path("csrc", part).rglob("*.[ch]")
+        for source in shipped:
             target = Path(self.build_lib, "pgtable", source)
             self.mkpath(str(target.parent))
             self.copy_file(str(source), str(target))

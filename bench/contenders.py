@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 import pgtable
+from pgtable.bench import checking
 from pgtable.engines.compiled import ffi as native_ffi
 from pgtable.engines.compiled import lib as native_lib
 
 from . import limit
-from .common import checking
 from .common.timing import Timed
 from .operations import BY_NAME, Case
 

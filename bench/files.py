@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 import pgtable
+from pgtable.bench import checking, machine, units
 
-from .common import checking, entries, machine, units
+from .common import blocks
 from .common.paths import BENCH, BUILD, ROOT
 from .common.timing import quartiles
 
@@ -70,7 +71,7 @@ class Command:
 
 def make_file(path: Path, nbytes: int) -> None:
     """Write a file of real entries, repeated, and leave it in the page cache."""
-    block = entries.real_block()
+    block = blocks.real_block()
     with path.open("wb") as file:
         for first in range(0, nbytes, block.nbytes):
             file.write(block[: (nbytes - first) // 8].data)
@@ -79,7 +80,7 @@ def make_file(path: Path, nbytes: int) -> None:
 
 def commands(source: Path, target: Path, captured: Path) -> list[Command]:
     """Return those side by side."""
-    block = entries.real_block()
+    block = blocks.real_block()
     reference = pgtable.reference()
     expected = reference.chain(*HELPERS)(block)
     times = source.stat().st_size // block.nbytes

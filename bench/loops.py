@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 import pgtable
+from pgtable.bench import checking, entries, units
 from pgtable.engines.compiled import ffi as native_ffi
 
 from . import limit
-from .common import checking, entries, units
 from .common.timing import Budget, Timed, measure
 from .operations import BY_NAME, NEWPROT, Case
 

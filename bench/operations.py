@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 import pgtable
+from pgtable.bench import checking, entries
 
-from .common import checking, entries
+from .common.blocks import block_for
 
 _ALL = 2**64 - 1
 _P, _W, _A, _D = 1 << 0, 1 << 1, 1 << 5, 1 << 6
@@ -164,7 +165,7 @@ class Case:
     def __init__(self, operation: Operation, n: int, array: np.ndarray | None = None):
         self.operation = operation
         self.n = n
-        self.block = entries.block_for(operation.data, n)
+        self.block = block_for(operation.data, n)
         self.array = entries.aligned(n) if array is None else array
         entries.fill(self.array, self.block)
 

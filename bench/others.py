@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from pgtable.bench import entries
+
 from . import numpy_forms
-from .common import entries
 from .contenders import Contender, contender
 from .operations import CONSTANTS, PRESENT, Case, Form
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pgtable
+from pgtable.bench import machine, units
 
 from . import contenders, limit, loops, others
-from .common import machine, units
 from .common.timing import Budget, measure
 from .operations import BY_NAME, OPERATIONS, Case
 

@@ -10,46 +10,7 @@
  *   CONFIG_X86_SHADOW_STACK      defined or not
  */
 #include "bulk_loops.h"
-#ifdef PGTABLE_RULES_SAVED_DIRTY
-#include "pgtable_saved_dirty.h"
-#else
-#include "pgtable.h"
-#endif
-
-#define RULES_ALL(...) __VA_ARGS__
-#ifdef PGTABLE_RULES_BASE
-#define PGTABLE_RULES_NAME "base"
-#define RULES_BASE_COW(...) __VA_ARGS__
-#define RULES_COW(...)
-#define RULES_COW_SAVED(...)
-#define RULES_SAVED(...)
-#elif defined(PGTABLE_RULES_COW)
-#define PGTABLE_RULES_NAME "cow"
-#define RULES_BASE_COW(...) __VA_ARGS__
-#define RULES_COW(...) __VA_ARGS__
-#define RULES_COW_SAVED(...) __VA_ARGS__
-#define RULES_SAVED(...)
-#else
-#define PGTABLE_RULES_NAME "saved_dirty"
-#define RULES_BASE_COW(...)
-#define RULES_COW(...)
-#define RULES_COW_SAVED(...) __VA_ARGS__
-#define RULES_SAVED(...) __VA_ARGS__
-#endif
-
-/* A word into what a helper takes, and what it gives into a word or a bool. */
-#define TAKES_pte(word) __pte(word)
-#define TAKES_pmd(word) __pmd(word)
-#define TAKES_pud(word) __pud(word)
-#define TAKES_pgprot(word) __pgprot(word)
-#define TAKES_val(word) (word)
-#define TAKES_bool(word) ((word) != 0)
-#define TAKES_vma(word) (&(struct vm_area_struct){ .vm_flags = (word) })
-#define GIVES_pte(value) pte_val(value)
-#define GIVES_pmd(value) pmd_val(value)
-#define GIVES_pud(value) pud_val(value)
-#define GIVES_val(value) (value)
-#define GIVES_test(value) (value)
+#include "apply.h"
 
 #define LOOPS_pte(name, body) PGTABLE_MAP_LOOP(name, body)
 #define LOOPS_pmd(name, body) PGTABLE_MAP_LOOP(name, body)
@@ -59,19 +20,12 @@
 
 #define HELPER(rules, lvl, name, takes, gives)				\
 RULES_##rules(								\
-static inline uint64_t apply_##name(uint64_t word, uint64_t arg)	\
-{									\
-	(void)arg;							\
-	return GIVES_##gives(name(TAKES_##takes(word)));		\
-}									\
+PGTABLE_APPLY_1(name, takes, gives)					\
 LOOPS_##gives(name, PGTABLE_BODY_1))
 
 #define HELPER2(rules, lvl, name, takes, gives, argtype, argname)	\
 RULES_##rules(								\
-static inline uint64_t apply_##name(uint64_t word, uint64_t arg)	\
-{									\
-	return GIVES_##gives(name(TAKES_##takes(word), TAKES_##argtype(arg))); \
-}									\
+PGTABLE_APPLY_2(name, takes, gives, argtype)				\
 LOOPS_##gives(name, PGTABLE_BODY_2))
 
 #include "helpers.def"

@@ -3,7 +3,8 @@
  * What the text of the helpers expects of a kernel: its types, and
  * cpu_feature_enabled().  The feature is a compile-time constant
  * (PGTABLE_SHSTK, 0 or 1), which is what patching at boot amounts to and what
- * lets a loop over a helper become vector code.
+ * lets a loop over a helper become vector code.  With PGTABLE_PATCHED it is what
+ * a booted kernel runs, see cost/patched.h.
  */
 #ifndef PGTABLE_SHIM_H
 #define PGTABLE_SHIM_H
@@ -31,6 +32,11 @@ struct vm_area_struct {
 #endif
 
 #define X86_FEATURE_SHSTK	(16 * 32 + 7)
+#ifdef PGTABLE_PATCHED
+#include "cost/patched.h"
+#define cpu_feature_enabled(bit) pgtable_patched((bit) == X86_FEATURE_SHSTK && PGTABLE_SHSTK)
+#else
 #define cpu_feature_enabled(bit) ((bit) == X86_FEATURE_SHSTK && PGTABLE_SHSTK)
+#endif
 
 #endif

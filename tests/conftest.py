@@ -6,9 +6,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -243,55 +241,12 @@ def header_tree(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     """
     place = os.environ.get("PGTABLE_TEST_TREES")
     root = Path(place) if place else tmp_path_factory.mktemp("trees")
-    found = _newest_half(root, request.param)
+    # here: the sanitized run has no bench/ to import from, and no test of real trees
+    from bench.common.header_packages import find_or_fetch  # noqa: PLC0415
+
+    found, why = find_or_fetch(request.param, root)
     if found is None:
-        why = _fetch(request.param, root)
-        found = _newest_half(root, request.param)
-        if found is None:
-            refuse = pytest.fail if os.environ.get("PGTABLE_REQUIRE_TREES") == "1" else pytest.skip
-            refuse(f"no headers of Linux {request.param}: {why}")
+        refuse = pytest.fail if os.environ.get("PGTABLE_REQUIRE_TREES") == "1" else pytest.skip
+        refuse(f"no headers of Linux {request.param}: {why}")
     assert found is not None
     return found
-
-
-def _newest_half(root: Path, series: str) -> Path | None:
-    found = [
-        half
-        for half in root.rglob(f"linux-headers-{series}.*-amd64")
-        if (half / "include/generated/autoconf.h").is_file() and _is_plain(half.name)
-    ]
-    return max(found, key=lambda half: _version(half.name), default=None)
-
-
-def _is_plain(name: str) -> bool:
-    return re.search(r"-(cloud|rt)-", name) is None
-
-
-def _version(name: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", name)]
-
-
-def _fetch(series: str, root: Path) -> str:
-    """Unpack the newest header packages of a series; return why that failed."""
-    for program in ("apt-cache", "apt-get", "dpkg"):
-        if shutil.which(program) is None:
-            return f"there is no {program}"
-    search = ["apt-cache", "search", "--names-only", rf"^linux-headers-{series}\."]
-    names = subprocess.run(search, capture_output=True, text=True, check=False).stdout.split("\n")
-    halves = [line.split(" ")[0] for line in names if line.split(" ")[0].endswith("-amd64")]
-    halves = [name for name in halves if _is_plain(name)]
-    if not halves:
-        return "apt-cache knows no such package (apt-get update?)"
-    newest = max(halves, key=_version)
-    packages = [newest, newest.removesuffix("amd64") + "common"]
-    place = root / series
-    place.mkdir(parents=True, exist_ok=True)
-    for command in (
-        ["apt-get", "download", *packages],
-        *(["dpkg", "-x", f"{name}_*.deb", "."] for name in packages),
-    ):
-        words = [str(next(place.glob(word), word)) if "*" in word else word for word in command]
-        done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
-        if done.returncode:
-            return f"{' '.join(words)}: {' '.join(done.stderr.split())}"
-    return "the packages are not what they seemed"

@@ -2,8 +2,10 @@
 /*
  * Customised: how cpu_feature_enabled() decides.  With TREE_SHSTK (0 or 1) the
  * shadow-stack feature is a compile-time constant, which is what patching at
- * boot amounts to and what lets a loop become vector code.  Without it the
- * kernel's own asm goto stays; unpatched, it asks boot_cpu_data.
+ * boot amounts to and what lets a loop become vector code; with TREE_PATCHED as
+ * well, features are tested by what booting leaves of the kernel's asm goto.
+ * Without TREE_SHSTK the kernel's own asm goto stays; unpatched, it asks
+ * boot_cpu_data.
  */
 #ifdef TREE_SHSTK
 #if __has_include(<asm/cpufeature.h>)
@@ -15,8 +17,14 @@
 #endif
 #undef static_cpu_has
 #ifdef X86_FEATURE_SHSTK
-#define static_cpu_has(bit) ((bit) == X86_FEATURE_SHSTK ? TREE_SHSTK : boot_cpu_has(bit))
+#define TREE_IS_SHSTK(bit) ((bit) == X86_FEATURE_SHSTK)
 #else
-#define static_cpu_has(bit) boot_cpu_has(bit)
+#define TREE_IS_SHSTK(bit) 0
+#endif
+#ifdef TREE_PATCHED
+#include "cost/patched.h"
+#define static_cpu_has(bit) pgtable_patched(TREE_IS_SHSTK(bit) && TREE_SHSTK)
+#else
+#define static_cpu_has(bit) (TREE_IS_SHSTK(bit) ? TREE_SHSTK : boot_cpu_has(bit))
 #endif
 #endif

@@ -17,7 +17,10 @@ from collections.abc import Sequence
 from types import ModuleType
 
 #: Commands, in the order that help shows them; each is a module beside this one.
-COMMANDS = ("decode", "apply", "census", "check", "kernel", "walk", "audit", "diff")
+COMMANDS = ("decode", "apply", "census", "check", "kernel", "walk", "audit", "diff", "bench")
+
+#: Commands of a command that have a module of their own.
+SUBCOMMANDS: dict[tuple[str, ...], str] = {("bench", "compare"): "bench_compare"}
 
 #: What bad input raises; anything else is a bug and shows its traceback.
 USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, MemoryError)
@@ -35,7 +38,8 @@ def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pgtable {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in names:
-        module = importlib.import_module(f".{name}", __name__)
+        place = SUBCOMMANDS.get(tuple(name.split()), name)
+        module = importlib.import_module(f".{place}", __name__)
         add_command(commands, name, module)
     return parser
 
@@ -58,9 +62,12 @@ def add_command(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = list(sys.argv[1:] if argv is None else argv)
     # one command needs only its own modules; help, and what is none, needs all
     asked = [name for name in COMMANDS if name in argv[:1]]
+    if tuple(argv[:2]) in SUBCOMMANDS:
+        asked = [" ".join(argv[:2])]
+        argv = [*asked, *argv[2:]]
     args = build_parser(asked or COMMANDS).parse_args(argv)
     # a kill gives the same clean-up as Ctrl-C: no half-written file stays behind
     signal.signal(signal.SIGTERM, _interrupt)

@@ -68,19 +68,26 @@ def tree_of(text: str, shstk: bool | None = None, **options: Any) -> Engine:
     """
     from ..engines.kernel_tree import kernel_tree  # noqa: PLC0415 - few commands get here
 
-    path, config = text, {}
-    while switch := _SWITCH.fullmatch(path):
-        path, name, value = switch.groups()
-        if name == "shstk":
-            shstk = value == "y"
-        else:
-            config[name] = value == "y"
+    path, switched, config = split_switches(text)
+    shstk = shstk if switched is None else switched
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         engine = kernel_tree(path, shstk=shstk, config=config, **options)
     for warning in warned:
         print(f"pgtable: warning: {warning.message}", file=sys.stderr)
     return engine
+
+
+def split_switches(text: str) -> tuple[str, bool | None, dict[str, bool]]:
+    """Return path, shstk (None: not said) and build options of ``PATH[,NAME=y|n]...``."""
+    path, shstk, config = text, None, {}
+    while switch := _SWITCH.fullmatch(path):
+        path, name, value = switch.groups()
+        if name == "shstk":
+            shstk = value == "y"
+        else:
+            config[name] = value == "y"
+    return path, shstk, config
 
 
 def parse_number(text: str, what: str) -> int:
@@ -91,9 +98,15 @@ def parse_number(text: str, what: str) -> int:
         raise ValueError(f"{what}: {text!r} is no number; write 123 or 0x7b") from None
 
 
-def print_table(rows: Iterable[Sequence[Any]], headers: Sequence[str]) -> None:
-    """Print a plain table: text to the left, numbers to the right, thousands grouped."""
-    print(tabulate(rows, headers=headers, tablefmt="simple", intfmt=","))
+def print_table(
+    rows: Iterable[Sequence[Any]], headers: Sequence[str], align: Sequence[str] | None = None
+) -> None:
+    """Print a plain table: text to the left, numbers to the right, thousands grouped.
+
+    align: "left" or "right" for each column, whose cells are text as it shall stand.
+    """
+    more = {} if align is None else {"disable_numparse": True, "colalign": align}
+    print(tabulate(rows, headers=headers, tablefmt="simple", intfmt=",", **more))
 
 
 def print_json(value: Any) -> None:

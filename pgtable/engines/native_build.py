@@ -38,6 +38,7 @@ SOURCES = ("bulk.c", "census.c", "dispatch.c", "parallel.c", "walk.c")
 
 #: What the objects of each instruction set are made from.
 LOOP_SOURCES = (
+    "apply.h",
     "block_ops.c",
     "bulk.h",
     "bulk_loops.h",

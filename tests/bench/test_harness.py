@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from bench import goals, report
-from bench.common import checking, entries, timing, units
+from bench.common import blocks, timing
 from bench.goals import Goal, Results, Value
 from bench.operations import BY_NAME, Case
+from pgtable.bench import checking, entries, units
 
 BUDGET = timing.Budget(seconds=1e-9, min_rounds=4, max_rounds=9)
 
@@ -50,10 +51,10 @@ class TestChecking:
 
 
 class TestEntries:
-    @pytest.mark.parametrize("n", [512, entries.BLOCK, 2 * entries.BLOCK])
+    @pytest.mark.parametrize("n", [512, blocks.BLOCK, 2 * blocks.BLOCK])
     def test_large_arrays_repeat_a_block_at_a_page(self, n):
         array = entries.aligned(n)
-        block = entries.block_for("real", n)
+        block = blocks.block_for("real", n)
         entries.fill(array, block)
         assert array.ctypes.data % 4096 == 0
         assert array.size == n
@@ -62,7 +63,7 @@ class TestEntries:
 
     def test_part_of_a_block_more_is_refused(self):
         with pytest.raises(ValueError, match="multiple"):
-            entries.block_for("real", entries.BLOCK + 1)
+            blocks.block_for("real", blocks.BLOCK + 1)
 
 
 class TestTiming:

@@ -73,6 +73,14 @@ _BUG = "pgtable_tree_bug"
 _MOST_ROUNDS = 8
 
 
+#: How cpu_feature_enabled() decides, see customised_feature.h -> what tells the compiler.
+FEATURES = {
+    "constant": ("-DTREE_SHSTK={}",),
+    "patched": ("-DTREE_SHSTK={}", "-DTREE_PATCHED"),
+    "asm_goto": (),
+}
+
+
 class Recipe(NamedTuple):
     """Everything that a build depends on but the tree's text."""
 
@@ -81,7 +89,9 @@ class Recipe(NamedTuple):
     flags: tuple[str, ...]  #: optimisation and instruction set
     config: Mapping[str, bool]
     shstk: bool | None  #: None: on where the tree knows the feature
-    constant: bool  #: the feature is a compile-time constant
+    feature: str  #: how it is tested: one of FEATURES
+    only: tuple[str, ...] = ()  #: helpers to build; none named: all there are
+    timed: bool = False  #: not an engine's loops, but those that pgtable.bench times
 
 
 class Prepared(NamedTuple):
@@ -104,7 +114,10 @@ def shim_directory() -> Path:
 def shim_files() -> list[Path]:
     """Return our part of what is compiled."""
     csrc = shim_directory()
-    return [csrc / "bulk.h", csrc / "bulk_loops.h", *sorted((csrc / "kernel_tree").rglob("*.[ch]"))]
+    shim = [csrc / "bulk.h", csrc / "bulk_loops.h"]
+    for part in ("cost", "kernel_tree"):
+        shim += sorted((csrc / part).rglob("*.[ch]"))
+    return shim
 
 
 def prepare(recipe: Recipe, directory: Path) -> Prepared:
@@ -156,8 +169,8 @@ def build(recipe: Recipe, prepared: Prepared, directory: Path) -> None:
     for unit in losing:
         for name in without.keys() & unit.candidates.keys():
             del unit.candidates[name]
-    if not recipe.constant:
-        # what unpatched code does aside is in one section, which keeps all that it is part of
+    if recipe.timed or recipe.feature != "constant":
+        # timed loops are all kept, as is what unpatched code does aside, in one section
         _compile_units(recipe, flags, losing, directory, unavailable)
     kept = [
         name
@@ -166,21 +179,54 @@ def build(recipe: Recipe, prepared: Prepared, directory: Path) -> None:
     ]
     if not kept:
         raise KernelTreeError(f"{recipe.tree.sources}: no helper of it could be compiled")
-    _link(recipe, [*(directory / unit.object for unit in units), *stubs], kept, directory)
+    objects = [*(directory / unit.object for unit in units), *stubs]
+    if not recipe.timed:
+        objects.append(_compile_table(recipe, kept, directory))
+    _link(recipe, objects, directory)
     report = {
         "shstk": prepared.shstk,
+        "knows_shstk": _SHADOW_STACK in prepared.discovery.macros,
+        "helpers": kept,
         "unavailable": dict(sorted(unavailable.items())),
         "unused_config": prepared.unused_config,
     }
     (directory / REPORT).write_text(json.dumps(report, indent=1))
 
 
+class _Loops(NamedTuple):
+    """What is made of every helper."""
+
+    header: str
+    helper: str  #: C of one helper, to be filled in
+    needs: str  #: the symbol that needs whatever the helper does
+    once: str = ""  #: C that stands beside them, in one unit
+
+
+_ENGINE_LOOPS = _Loops(
+    header="wrappers.h",
+    helper='TREE_HELPER(t_{name}, "{name}", "{level}", "{takes}", {argument}, {body}, {call})',
+    needs="helper_t_{}",
+    once='#line 1 "feature.c"\n#include "feature.c"',
+)
+_TIMED_LOOPS = _Loops(
+    header="cost/tree.h",
+    helper="COST_TREE_HELPER(t_{name}, {call})",
+    needs="cost_alone_t_{}",
+    once="COST_LOOPS(identity)",
+)
+
+
+def _loops(recipe: Recipe) -> _Loops:
+    return _TIMED_LOOPS if recipe.timed else _ENGINE_LOOPS
+
+
 class _Unit(NamedTuple):
     """One source text and the helpers in it."""
 
     name: str
-    before: str
+    loops: _Loops
     candidates: dict[str, Candidate]
+    before: str = ""
     after: str = ""
     optional: bool = False
 
@@ -190,33 +236,41 @@ class _Unit(NamedTuple):
 
     def text(self) -> str:
         helpers = [
-            f'#line 1 "{HELPER_FILE}/{one.name}"\n{_wrapper(one)}'
+            f'#line 1 "{HELPER_FILE}/{one.name}"\n{self._wrapper(one)}'
             for one in self.candidates.values()
         ]
-        return "\n".join(['#include "wrappers.h"', self.before, *helpers, self.after, ""])
+        header = f'#include "{self.loops.header}"'
+        return "\n".join([header, self.before, *helpers, self.after, ""])
 
-
-def _wrapper(one: Candidate) -> str:
-    body = "PGTABLE_BODY_2" if one.argument else "PGTABLE_BODY_1"
-    argument = f'"{one.argument}"' if one.argument else "NULL"
-    return (
-        f'TREE_HELPER(t_{one.name}, "{one.name}", "{one.level}", "{one.takes}", {argument},'
-        f" {body}, {one.call})"
-    )
+    def _wrapper(self, one: Candidate) -> str:
+        return self.loops.helper.format(
+            name=one.name,
+            level=one.level,
+            takes=one.takes,
+            argument=f'"{one.argument}"' if one.argument else "NULL",
+            body="PGTABLE_BODY_2" if one.argument else "PGTABLE_BODY_1",
+            call=one.call,
+        )
 
 
 def _units(recipe: Recipe, discovery: Discovery, unavailable: dict[str, str]) -> list[_Unit]:
     """Split what is to be tried, so that every processor has something to compile."""
-    bodies = [one for one in discovery.candidates.values() if not one.declared]
-    declared = {one.name: one for one in discovery.candidates.values() if one.declared}
-    parts = min(len(os.sched_getaffinity(0)), 4)
+    wanted = [
+        one for one in discovery.candidates.values() if not recipe.only or one.name in recipe.only
+    ]
+    loops = _loops(recipe)
+    bodies = [one for one in wanted if not one.declared]
+    declared = {one.name: one for one in wanted if one.declared}
+    # what takes long is reading the headers, unless there are many helpers
+    parts = 1 if recipe.only else min(len(os.sched_getaffinity(0)), 4)
     units = [
-        _Unit(f"unit{part}", "", {one.name: one for one in bodies[part::parts]})
+        _Unit(f"unit{part}", loops, {one.name: one for one in bodies[part::parts]})
         for part in range(parts)
     ]
-    units[0] = units[0]._replace(after='#line 1 "feature.c"\n#include "feature.c"')
+    units[0] = units[0]._replace(after=loops.once)
     if (recipe.tree.sources / PGTABLE_C).is_file():
-        units.append(_Unit("source", f"#include <{PGTABLE_C}>", declared, optional=True))
+        before = f"#include <{PGTABLE_C}>"
+        units.append(_Unit("source", loops, declared, before=before, optional=True))
     else:
         for name in declared:
             unavailable[name] = (
@@ -315,7 +369,7 @@ def _lacking(
     found = {}
     for unit, one in zip(units, compiled, strict=False):
         for name in unit.candidates:
-            missing = lacking(f"helper_t_{name}", one, compiled) - _LIBC
+            missing = lacking(unit.loops.needs.format(name), one, compiled) - _LIBC
             if missing:
                 found[name] = min(missing)
     return found
@@ -327,17 +381,23 @@ def _program(recipe: Recipe, name: str, directory: Path) -> str:
     return compiler.run([command], directory)[0].output.strip() or name
 
 
-def _link(recipe: Recipe, objects: list[Path], kept: list[str], directory: Path) -> None:
+def _compile_table(recipe: Recipe, kept: list[str], directory: Path) -> Path:
+    """Compile the list through which an engine finds its helpers, and which keeps them."""
     table = "".join(f"TREE_TABLE(t_{name})\n" for name in kept)
     (directory / "table.def").write_text(table)
     csrc = shim_directory()
+    source, object_ = csrc / "kernel_tree" / "table.c", directory / "table.o"
+    include = [f"-I{csrc}", f"-I{directory}"]
+    command: Command = [recipe.compiler, *_PLAIN_FLAGS, *include, "-c", source, "-o", object_]
+    _require_success(compiler.run([command], directory))
+    return object_
+
+
+def _link(recipe: Recipe, objects: list[Path], directory: Path) -> None:
     command: Command = [
         recipe.compiler,
         *_PLAIN_FLAGS,
         *_LINK_FLAGS,
-        f"-I{csrc}",
-        f"-I{directory}",
-        csrc / "kernel_tree" / "table.c",
         *objects,
         "-o",
         directory / LIBRARY,
@@ -391,7 +451,7 @@ def _compiler_headers(recipe: Recipe, directory: Path) -> str:
 
 
 def _shstk_flags(recipe: Recipe, shstk: bool) -> list[str]:
-    return [f"-DTREE_SHSTK={int(shstk)}"] if recipe.constant else []
+    return [flag.format(int(shstk)) for flag in FEATURES[recipe.feature]]
 
 
 def _write_config(recipe: Recipe, directory: Path) -> None:
@@ -434,7 +494,7 @@ def shim_digest() -> str:
 
 def _content_key(recipe: Recipe, shstk: bool, texts: list[str]) -> str:
     digest = sha256()
-    switches = [*recipe.flags, recipe.constant, shstk]
+    switches = [*recipe.flags, *recipe[-3:], shstk]
     digest.update(repr(switches).encode())
     digest.update(shim_digest().encode())
     for text in texts:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import re
 import shlex
@@ -12,7 +11,6 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,8 +20,9 @@ from ..compiled import CompiledEngine, CompiledHelper, as_info_fields
 from ..interface import HelperInfo
 from ..isas import ISAS
 from ..native import native
-from . import cache, compiler
-from .build import LIBRARY, REPORT, Recipe, build, prepare, shim_digest
+from . import compiler
+from .build import FEATURES, LIBRARY, Recipe
+from .built import built
 from .errors import KernelTreeError
 from .locate import locate
 
@@ -104,7 +103,8 @@ def kernel_tree(
     isa: the instruction set of :func:`pgtable.isas` to compile for; None: the one
         in force.
     feature: "constant": ``shstk`` is a constant to the compiler, as if patched at
-        boot; "asm_goto": the kernel's own unpatched code tests it for each entry.
+        boot; "patched": the nop or jump that booting leaves; "asm_goto": the
+        kernel's own unpatched code tests it for each entry.
 
     Compiling takes a few seconds once; the result is kept in the platform's cache
     directory, or in PGTABLE_CACHE_DIR.  Value helpers that cannot be had are in
@@ -121,56 +121,18 @@ def kernel_tree(
         flags=_flags(flags, isa),
         config=_checked_config(config or {}),
         shstk=_checked_shstk(shstk),
-        constant=_is_constant(feature),
+        feature=_checked_feature(feature),
     )
-    built, report = _built(recipe)
+    place, report = built(recipe)
     for name in report["unused_config"]:
         warnings.warn(f"{name}: no header of {recipe.tree.sources} asks for it", stacklevel=2)
-    engine = KernelTreeEngine(recipe, isa, built / LIBRARY, report)
-    if recipe.constant and not engine._library.pgtable_tree_feature_is_constant():
+    engine = KernelTreeEngine(recipe, isa, place / LIBRARY, report)
+    if feature == "constant" and not engine._library.pgtable_tree_feature_is_constant():
         raise KernelTreeError(
             f"{recipe.tree.sources}: cpu_feature_enabled() cannot be made a constant; use"
             " feature='asm_goto'"
         )
     return engine
-
-
-def _built(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
-    """Return where the library is, and its report; build them if need be."""
-    asked = _key_of(recipe)
-    found = cache.find(asked)
-    if found is None:
-        found = _build(recipe, asked)
-    return found, json.loads((found / REPORT).read_text())
-
-
-def _build(recipe: Recipe, asked: str) -> Path:
-    with cache.unfinished() as directory:
-        # somebody may have built it while we waited for our turn
-        found = cache.find(asked)
-        if found is not None:
-            return found
-        prepared = prepare(recipe, directory)
-        found = cache.find_content(prepared.key)
-        if found is None:
-            build(recipe, prepared, directory)
-            found = cache.keep(prepared.key, directory, [LIBRARY, REPORT])
-        cache.remember(asked, prepared.key, prepared.files, directory)
-        return found
-
-
-def _key_of(recipe: Recipe) -> str:
-    """Return what is asked for, without a look into the headers."""
-    status = recipe.compiler.stat()
-    asked = (
-        *map(str, recipe[:2]),
-        (status.st_size, status.st_mtime_ns),
-        recipe.flags,
-        sorted(recipe.config.items()),
-        (recipe.shstk, recipe.constant),
-        shim_digest(),
-    )
-    return sha256(repr(asked).encode()).hexdigest()
 
 
 def _load_copy(library: Path) -> ctypes.CDLL:
@@ -208,7 +170,7 @@ def _checked_shstk(shstk: bool | None) -> bool | None:
     raise TypeError(f"shstk is {shstk!r}; it must be True, False or None")
 
 
-def _is_constant(feature: str) -> bool:
-    if feature not in ("constant", "asm_goto"):
-        raise ValueError(f"feature is {feature!r}; it must be 'constant' or 'asm_goto'")
-    return feature == "constant"
+def _checked_feature(feature: str) -> str:
+    if feature not in FEATURES:
+        raise ValueError(f"feature is {feature!r}; it must be one of {', '.join(FEATURES)}")
+    return feature

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_SYMBOL = re.compile(r"^[0-9a-f]{8,} .{7} (\S+)\t[0-9a-f]+ (?:\.\w+ )?(\S+)$")
+_SYMBOL = re.compile(r"^[0-9a-f]{8,} .{7} (\S+)\t([0-9a-f]+) +(?:\.\w+ +)?(\S+)$")
 _SECTION = re.compile(r"^RELOCATION RECORDS FOR \[(.*)\]:")
 _RELOCATION = re.compile(r"^[0-9a-f]{8,} R_\S+\s+(\S+?)(?:[-+]0x[0-9a-f]+)?$")
 
@@ -20,11 +20,13 @@ class Object(NamedTuple):
 
     sections: dict[str, str]  #: by defined symbol
     references: dict[str, set[str]]  #: symbols or sections, by the section that refers to them
+    sizes: dict[str, int]  #: bytes, by defined symbol
 
 
 def read_objdump(text: str) -> Object:
     """Read the symbol table and the relocations of one object."""
     sections: dict[str, str] = {}
+    sizes: dict[str, int] = {}
     references: dict[str, set[str]] = {}
     current: set[str] = set()
     for line in text.splitlines():
@@ -32,10 +34,11 @@ def read_objdump(text: str) -> Object:
             current.add(found[1])
         elif found := _SYMBOL.match(line):
             if found[1] != "*UND*":
-                sections[found[2]] = found[1]
+                sections[found[3]] = found[1]
+                sizes[found[3]] = int(found[2], 16)
         elif found := _SECTION.match(line):
             current = references.setdefault(found[1], set())
-    return Object(sections, references)
+    return Object(sections, references, sizes)
 
 
 def lacking(symbol: str, first: Object, others: Sequence[Object]) -> set[str]:

@@ -225,5 +225,5 @@ def test_what_a_symbol_needs():
 def test_another_object_may_have_what_is_needed():
     # a section of the same name in it is another one
     read = read_objdump(OBJDUMP)
-    has = Object({"cc_mkenc": ".text.cc"}, {".text.cc": {"deeper"}, ".text.map_a": {"wrong"}})
+    has = Object({"cc_mkenc": ".text.cc"}, {".text.cc": {"deeper"}, ".text.map_a": {"wrong"}}, {})
     assert lacking("helper_a", read, [has]) == {"deeper"}

@@ -29,6 +29,9 @@ def require_equal(who: str, got: Any, expected: Any) -> None:
         part = array[first : first + expected.size]
         if not np.array_equal(part, expected):
             at = int(np.flatnonzero(part != expected)[0])
-            raise WrongResultError(
-                f"{who}: entry {first + at} is {int(part[at]):#x}, expected {int(expected[at]):#x}"
-            )
+            raise WrongResultError(wrong_entry(who, first + at, int(part[at]), int(expected[at])))
+
+
+def wrong_entry(who: str, at: int, got: int, expected: int) -> str:
+    """Say what is wrong with a result."""
+    return f"{who}: entry {at} is {got:#x}, expected {expected:#x}"

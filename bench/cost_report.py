@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Measures what the helpers cost, and writes bench/COST.md with its plots."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pgtable.bench import FULL, QUICK, Kernel, Part, Plan, machine, measure, results
+from pgtable.bench.compare import compare
+from pgtable.bench.ways import WAYS, way_of
+from pgtable.cli.common import progress
+from pgtable.files import replacing
+
+from . import cost_plots, cost_tables, cost_text
+from .common.header_packages import find_or_fetch
+from .common.paths import BENCH, BUILD, DUMP, ROOT
+from .cost_data import Costs
+from .report import replace_between
+
+#: Of real headers: before shadow stacks, and since.
+SERIES = ("6.1", "6.12")
+#: More processes of less time each than FULL has: the interval is over processes, and one
+#: that was disturbed widens it by the less the more there are.
+PROCESSES, SECONDS = 8, 7.5
+#: Where header packages are unpacked.
+HEADERS = ROOT / "build" / "headers"
+
+
+def full_plan() -> tuple[Plan, list[str]]:
+    """Return the plan of the report, and why a real tree is not in it."""
+    trees, notes = [], []
+    for series in SERIES:
+        tree, why = find_or_fetch(series, HEADERS)
+        if tree:
+            trees.append(Kernel(str(tree)))
+        else:
+            notes.append(f"not measured: headers of Linux {series}: {why}")
+    # what a real kernel's tables are like decides more than any made-up mix
+    dump = Part(mixes=(), files=(DUMP,), compilers=FULL.parts[0].compilers)
+    dump = replace(dump, rules=FULL.parts[0].rules)
+    parts = (*FULL.parts, dump)
+    return replace(FULL, parts=parts, processes=PROCESSES, seconds=SECONDS).with_kernels(
+        *trees
+    ), notes
+
+
+def smoke_plan() -> tuple[Plan, list[str]]:
+    """Return a plan of seconds that has something of everything."""
+    rules = FULL.parts[0].rules
+    parts = (
+        Part(helpers=cost_tables.DISCUSSED, rules=rules, files=(DUMP,)),
+        Part(helpers=("pte_wrprotect",), ways=WAYS, mixes=("half",), shapes=("table", "memory")),
+        Part(helpers=("pte_wrprotect",), mixes=("half",), shapes=("latency",)),
+    )
+    return replace(QUICK, parts=parts, seconds=0.2, processes=2), []
+
+
+def run(plan: Plan, notes: list[str]) -> dict[str, Any]:
+    """Measure a plan; return the document, which also tells flags, notes and seconds."""
+    notes = list(notes)
+    started = time.monotonic()
+    with _shown() as show:
+        rows = measure(plan, note=notes.append, progress=show)
+    known = {
+        **machine.describe(),
+        "seconds": round(time.monotonic() - started, 1),
+        "flags": {name: list(way_of(name, plan.isa).flags) for name in WAYS},
+        "notes": list(dict.fromkeys(notes)),
+    }
+    return results.document(known, rows)
+
+
+@contextmanager
+def _shown() -> Iterator[Any]:
+    with progress(100, "%", "cost") as bar:
+
+        def show(done: float, what: str) -> None:
+            bar.set_description(what)
+            bar.update(round(100 * done) - bar.n)
+
+        yield show
+
+
+def repeat_of(first: Path, second: dict[str, Any], place: Path) -> dict[str, Any]:
+    """Compare a second run with the saved first one; return what the report says of it."""
+    results.save(place, second)
+    found = compare(results.load(first), results.load(place))
+    return {
+        "datetime": second["datetime"],
+        "agreement": found.agreement(),
+        "slower": len(found.slower),
+        "quicker": len(found.quicker),
+        "threshold_percent": found.threshold,
+    }
+
+
+def write(costs: Costs, repeat: dict[str, Any] | None, plots: Path, pages: list[Path]) -> None:
+    """Draw the plots, and write the marked parts of the pages."""
+    cost_plots.main(costs, plots / "cost-main.svg")
+    cost_plots.ways(costs, plots / "cost-ways.svg")
+    cost_plots.latency(costs, plots / "cost-latency.svg")
+    parts = {
+        "cost-machine": cost_text.machine(costs),
+        "cost-sentence": cost_text.headline(costs),
+        "cost-headline": cost_tables.headline(costs),
+        "cost-findings": cost_text.findings(costs),
+        "cost-helpers": cost_tables.helpers(costs),
+        "cost-ways": cost_tables.ways(costs),
+        "cost-compilers": cost_tables.compilers(costs),
+        "cost-latency": cost_tables.latency(costs),
+        "cost-memory": cost_tables.memory(costs),
+        "cost-counts": cost_tables.counts(costs),
+        "cost-sizes": cost_tables.sizes(costs),
+        "cost-kernels": cost_tables.kernels(costs),
+        "cost-agreement": cost_text.kernels(costs),
+        "cost-overhead": cost_tables.overhead(costs),
+        "cost-repeated": cost_text.repeated(repeat),
+        "cost-engines": cost_tables.engine_names(costs),
+        "cost-flags": cost_text.flags(costs),
+        "cost-notes": cost_text.notes(costs),
+    }
+    for page in pages:
+        for name, text in parts.items():
+            replace_between(page, name, text)
+
+
+def _save_json(path: Path, value: dict[str, Any]) -> None:
+    with replacing(path) as file:
+        file.write((json.dumps(value, indent=1) + "\n").encode())
+
+
+def _places(smoke: bool) -> tuple[Path, Path, list[Path]]:
+    """Return where results, plots and pages are; of a smoke run all below build/."""
+    pages = [BENCH / "COST.md", ROOT / "README.md"]
+    if not smoke:
+        return BENCH / "results", BENCH / "plots", pages
+    place = BUILD / "cost"
+    place.mkdir(parents=True, exist_ok=True)
+    # copies, so that making the tables is tried as well
+    return place, place / "plots", [Path(shutil.copy(page, place)) for page in pages]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.cost_report", description=__doc__)
+    parser.add_argument(
+        "--smoke", action="store_true", help="seconds; everything goes to build/bench/cost"
+    )
+    parser.add_argument(
+        "--repeat", action="store_true", help="measure twice, and say how the two runs agree"
+    )
+    parser.add_argument(
+        "--report-only", action="store_true", help="make tables and plots of the last results"
+    )
+    args = parser.parse_args(argv)
+    place, plots, pages = _places(args.smoke)
+    saved, repeat = place / "cost.json", place / "cost-repeat.json"
+    if not args.report_only:
+        plan, notes = smoke_plan() if args.smoke else full_plan()
+        results.save(saved, run(plan, notes))
+        if args.repeat:
+            BUILD.mkdir(parents=True, exist_ok=True)
+            again = run(plan, notes)
+            _save_json(repeat, repeat_of(saved, again, BUILD / "cost-again.json"))
+    costs = Costs(results.load(saved))
+    write(costs, json.loads(repeat.read_text()) if repeat.exists() else None, plots, pages)
+    print(cost_text.machine(costs))
+    print(cost_text.findings(costs))
+    print(f"written: {', '.join(str(path) for path in (saved, *pages))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

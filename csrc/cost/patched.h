@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A test of a processor feature as a booted kernel runs it: an asm goto that
+ * the compiler cannot look into, in which booting has patched five bytes.  With
+ * the feature it is a nop, and execution falls through; without, a jump.
+ *
+ * The unpatched form, which asks boot_cpu_data in memory, runs only until the
+ * kernel has patched itself: its cost is nobody's.  The kernel shortens a jump
+ * that is near to two bytes and a nop of three, which takes as long.
+ */
+#ifndef PGTABLE_PATCHED_H
+#define PGTABLE_PATCHED_H
+
+#if defined(__x86_64__)
+#define PGTABLE_PATCHED_NOP	".byte 0x0f, 0x1f, 0x44, 0x00, 0x00"
+#define PGTABLE_PATCHED_JUMP	".byte 0xe9\n\t.long %l[no] - . - 4"
+#elif defined(__aarch64__)
+#define PGTABLE_PATCHED_NOP	"nop"
+#define PGTABLE_PATCHED_JUMP	"b %l[no]"
+#else
+#error "no patched test of a feature is known for this processor"
+#endif
+
+static inline __attribute__((__always_inline__)) _Bool pgtable_patched_on(void)
+{
+	asm goto(PGTABLE_PATCHED_NOP : : : : no);
+	return 1;
+no:
+	return 0;
+}
+
+static inline __attribute__((__always_inline__)) _Bool pgtable_patched_off(void)
+{
+	asm goto(PGTABLE_PATCHED_JUMP : : : : no);
+	return 1;
+no:
+	return 0;
+}
+
+/* on: a constant; whether the processor has the feature. */
+#define pgtable_patched(on) ((on) ? pgtable_patched_on() : pgtable_patched_off())
+
+#endif

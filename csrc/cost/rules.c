@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The timed loops of our own helpers, of one rule set with its switches; the
+ * command line says which as for instance.c.  cost_helpers.def has those lines of
+ * helpers.def that are asked for.
+ */
+#ifndef PGTABLE_RULES_BASE
+#include "cost/conditional.h"
+#endif
+#include "apply.h"
+#include "cost/loops.h"
+
+COST_LOOPS(identity)
+
+#define HELPER(rules, lvl, name, takes, gives)				\
+RULES_##rules(								\
+PGTABLE_APPLY_1(name, takes, gives)					\
+COST_LOOPS(name))
+
+#define HELPER2(rules, lvl, name, takes, gives, argtype, argname)	\
+RULES_##rules(								\
+PGTABLE_APPLY_2(name, takes, gives, argtype)				\
+COST_LOOPS(name))
+
+#include "cost_helpers.def"

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The timed loops of a kernel tree's own helpers.  What is included after this is
+ * one COST_TREE_HELPER for each helper.
+ */
+#ifndef PGTABLE_COST_TREE_H
+#define PGTABLE_COST_TREE_H
+
+#include "kernel_tree/words.h"
+
+#include "cost/loops.h"
+
+#define COST_TREE_HELPER(id, value)						\
+TREE_APPLY(id, value)								\
+COST_LOOPS(id)
+
+#endif

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a helper costs per entry: measured, saved, compared.
+
+``measure(plan)`` gives a row for each helper, engine, way of compiling, mix and shape;
+:mod:`.results` saves and reads them.
+"""
+
+from __future__ import annotations
+
+from .measuring import measure
+from .plan import DEFAULT, FULL, QUICK, Kernel, Part, Plan
+
+__all__ = ["DEFAULT", "FULL", "QUICK", "Kernel", "Part", "Plan", "measure"]
