@@ -236,6 +236,14 @@ KNOWN = (
         "PRESENT=0,PROTNONE=1", "pud_present() looks at PRESENT alone",
         ("pte/pud",),
     ),
+    Known(
+        LEVEL, ("is_huge",), _always,
+        lambda outcome: lacks(outcome.entries, bits.PRESENT | bits.PSE)
+        & has(outcome.entries, bits.PROTNONE),
+        "PRESENT=0,PROTNONE=1,PSE=0",
+        "pud_present() looks at PRESENT alone, and what is neither present nor none is huge",
+        ("pmd/pud",),
+    ),
     *_frames(("flags", "pgprot", "flags_mask", "pfn_mask"), "PSE=1", _large),
     *_frames(("pfn",), "PSE=1", _large, shift=12),
     *_frames(("pfn_*", "mkinvalid"), "frame bits below those of the larger page"),
