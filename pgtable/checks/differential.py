@@ -207,11 +207,20 @@ def differ(helper: Helper, other: Helper) -> Callable[[Any, Any], np.ndarray]:
     )
 
 
-def example(helper: Helper, other: Helper, found: Input) -> Example:
-    """Return an input with what two helpers make of it."""
+#: What a helper should give, as a function of entries and arguments; None: what it gives.
+Expected = Callable[[Any, Any], Any] | None
+
+
+def example(
+    helper: Helper, other: Helper, found: Input, expected: Sequence[Expected] = (None, None)
+) -> Example:
+    """Return an input with what two helpers make of it, or should."""
     info = helper.info
     rules = common_rules(helper, other)
-    one, two = _result(helper, found), _result(other, found)
+    one, two = (
+        _result(each, found, should)
+        for each, should in zip((helper, other), expected, strict=True)
+    )
     argument = None if found.argument is None else Value(found.argument, "val", rules)
     if argument is not None and info.argument in ("newprot", "prot", "other"):
         argument = Value(argument.value, helper.level, rules)
@@ -230,9 +239,11 @@ def common_rules(helper: Helper, other: Helper) -> str:
     return next((each for each in rules if each != "base"), "base")
 
 
-def _result(helper: Helper, found: Input) -> int | bool:
+def _result(helper: Helper, found: Input, expected: Expected) -> int | bool:
     entries = np.array([found.entry], np.uint64)
     arguments = None if found.argument is None else np.array([found.argument], np.uint64)
+    if expected is not None:
+        return expected(entries, arguments)[0].item()
     return call(helper, entries, arguments)[0].item()
 
 
