@@ -21,7 +21,7 @@ from .differential import (
     inputs_for,
 )
 from .recognise import Recognition, recognise
-from .report import Report, wrap
+from .report import Report, differing, wrap
 from .search import search
 from .subject import LEVELS, name_of, stem_of
 from .variants import Variant, variants_of
@@ -135,8 +135,8 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
                 lines.append(wrap(f"{what}: {', '.join(names)}", hang="  "))
         lines += [f"\n{difference}" for difference in self.differences]
         lines += ["", *self.known_lines()] if self.known else []
-        but_for = f", {len(self.known)} differ as is known" if self.known else ""
-        lines.append(f"\n{len(self.same)} the same, {len(self)} differ{but_for}")
+        but_for = f", {differing(len(self.known))} as is known" if self.known else ""
+        lines.append(f"\n{len(self.same)} the same, {differing(len(self))}{but_for}")
         return "\n".join(lines)
 
     def known_lines(self) -> list[str]:

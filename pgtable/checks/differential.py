@@ -12,7 +12,7 @@ import numpy as np
 from ..engines.interface import Engine, Helper
 from ..engines.reference import reference
 from . import inputs
-from .report import Report, Value, aligned, bit_names, call, rules_of, wrap
+from .report import Report, Value, aligned, bit_names, call, counted, differing, rules_of, wrap
 from .search import Input, search, size
 
 #: How many inputs of a helper are also passed as ints: the entry, and the argument alone.
@@ -136,9 +136,10 @@ class CheckResult(Report, Sequence[Difference]):
             if names:
                 lines.append(wrap(f"{what}: {', '.join(names)}", hang="  "))
         lines += [f"\n{difference}" for difference in self.differences]
-        verdict = "no difference" if not self.differences else f"{len(self)} differ"
+        verdict = "no difference" if not self.differences else differing(len(self))
         spacer = "\n" if self.differences else ""
-        lines.append(f"{spacer}{self.helpers} helpers, {self.inputs:,} inputs: {verdict}")
+        helpers = counted(self.helpers, "helper")
+        lines.append(f"{spacer}{helpers}, {self.inputs:,} inputs: {verdict}")
         return "\n".join(lines)
 
 

@@ -68,6 +68,17 @@ class Value:
         return found
 
 
+def counted(count: int, thing: str) -> str:
+    """Return "no findings", "1 finding", "2 findings"."""
+    number = f"{count:,}" if count else "no"
+    return f"{number} {thing}" + ("" if count == 1 else "s")
+
+
+def differing(count: int, of: str = "") -> str:
+    """Return "1 differs", "2 differ"; with ``of`` what they are some of."""
+    return f"{count:,}{of and f' of {of}'} differ" + ("s" if count == 1 else "")
+
+
 def wrap(text: str, indent: str = "", hang: str | None = None) -> str:
     """Fill a paragraph to the width of a mail."""
     return _Paragraph(

@@ -13,7 +13,7 @@ from ..checks.compare import Comparison, compare
 from ..checks.compiled_out import Without, compiled_out
 from ..checks.law_check import LawReport, check_laws
 from ..checks.recognise import matching, recognise
-from ..checks.report import rules_of, wrap
+from ..checks.report import counted, differing, rules_of, wrap
 from ..engines import buffers
 from ..engines.interface import Engine, Helper
 from ..engines.kernel_tree import KernelTreeEngine, cache_directory, clear_cache
@@ -117,7 +117,7 @@ def _listing(engine: KernelTreeEngine) -> Iterator[str]:
         yield f"\n{len(engine.unavailable)} cannot be had:"
         for name, reason in engine.unavailable.items():
             yield wrap(f"{name}: {reason}", "  ", "    ")
-    yield f"\n{len(engine.helpers)} helpers"
+    yield "\n" + counted(len(engine.helpers), "helper")
 
 
 def _signature(helper: Helper) -> str:
@@ -176,7 +176,8 @@ def _verdict(
     shared = len(against.same) + len(against.differences) + len(against.known)
     if against.differences or against.incomparable:
         count = len(against.differences) + len(against.incomparable)
-        yield f"\n{count} of {shared + len(against.incomparable)} shared helpers differ"
+        of_them = counted(shared + len(against.incomparable), "shared helper")
+        yield f"\n{differing(count, of_them)}"
     else:
         yield wrap(matching(switches, shared, len(against.known)), "  ", "    ")
     if stubs:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Text that goes into a mail has 80 columns."""
 
-from pgtable.checks.report import wrap
+import pytest
+
+from pgtable.checks.report import counted, differing, wrap
 
 
 def test_a_long_list_of_bits_breaks_after_commas_and_loses_nothing():
@@ -15,3 +17,13 @@ def test_a_long_list_of_bits_breaks_after_commas_and_loses_nothing():
 def test_a_state_that_fits_stays_whole():
     state = "(Write=0,Dirty=1,Cow=0)"
     assert state in wrap("x" * 70 + " " + state, hang="  ").splitlines()[1]
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "no laws"), (1, "1 law"), (1234, "1,234 laws")])
+def test_counted(count, said):
+    assert counted(count, "law") == said
+
+
+def test_differing():
+    assert differing(1) == "1 differs"
+    assert differing(2, "3 helpers") == "2 of 3 helpers differ"
