@@ -24,7 +24,10 @@
 #include "cost/patched.h"
 #define TREE_CPU_HAS(bit) pgtable_patched(TREE_IS_SHSTK(bit) && TREE_SHSTK)
 #else
-#define TREE_CPU_HAS(bit) (TREE_IS_SHSTK(bit) ? TREE_SHSTK : boot_cpu_has(bit))
+/* All others are off, as in boot_cpu_data, unless the tree cannot be without. */
+#define TREE_CPU_HAS(bit)							\
+	(TREE_IS_SHSTK(bit) ? TREE_SHSTK :					\
+	 __builtin_constant_p(boot_cpu_has(bit)) ? boot_cpu_has(bit) : 0)
 #endif
 /* What cpu_feature_enabled() asks is a macro of either name. */
 #undef static_cpu_has

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -105,6 +105,12 @@ class Prepared(NamedTuple):
     key: str  #: the content of everything that would be compiled
     files: list[str]  #: every header that was read
     unused_config: list[str]
+
+
+def flags_of_loops(optimisation: Sequence[str]) -> list[str]:
+    """Return what a tree's loops are compiled with, but for what is about kernel headers."""
+    about_headers = ("-nostdinc", "-D__KERNEL__", "-DKBUILD")
+    return [*(flag for flag in _KERNEL_FLAGS if not flag.startswith(about_headers)), *optimisation]
 
 
 def shim_directory() -> Path:
