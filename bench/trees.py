@@ -45,9 +45,11 @@ ARGUMENT = 0x25
 _FLAGS = "the kernel's text takes the flags out first, and PSE says which bits those are"
 _INT = "the kernel's text gives an int: of 32 bits, where entries have 64"
 _WRITE = "the kernel's text tests Write and shadow stack apart, ours both at once"
+_MODIFY = "the kernel's text compares two truth values to turn a frame over, ours two masks"
 #: Why the kernel's text costs more than ours, where it is known: (levels, stems, reason).
 REASONS = (
     (("pte", "pmd"), ("write",), _WRITE),
+    (("pte", "pmd", "pud"), ("modify",), _MODIFY),
     (
         ("pmd", "pud"),
         (

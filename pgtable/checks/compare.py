@@ -249,7 +249,9 @@ def _difference(
     for variant, tree, ours in _variants(one, other):
         odd = search(variant.differ(tree, ours), given)
         if odd.smallest is None:
-            return KnownDifference(name, found.failures, found.tried, variant.inputs, variant.reason)
+            return KnownDifference(
+                name, found.failures, found.tried, variant.inputs, variant.reason
+            )
         if odd.failures < found.failures:
             # nearer to what is known: what is wrong is what differs from that
             where, found = variant.differ(tree, ours), odd

@@ -219,8 +219,7 @@ def example(
     info = helper.info
     rules = common_rules(helper, other)
     one, two = (
-        _result(each, found, should)
-        for each, should in zip((helper, other), expected, strict=True)
+        _result(each, found, should) for each, should in zip((helper, other), expected, strict=True)
     )
     argument = None if found.argument is None else Value(found.argument, "val", rules)
     if argument is not None and info.argument in ("newprot", "prot", "other"):

@@ -158,8 +158,9 @@ def _compiler(name: str) -> Path:
 
 def _flags(flags: str | Sequence[str] | None, isa: str) -> tuple[str, ...]:
     if flags is None:
+        vector = next(known.flags for known in ISAS if known.name == isa)
         # a loop that crosses a cache line of code takes up to twice as long
-        return ("-O3", "-falign-loops=64", *next(known.flags for known in ISAS if known.name == isa))
+        return ("-O3", "-falign-loops=64", *vector)
     return tuple(shlex.split(flags) if isinstance(flags, str) else flags)
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The engine of a tree in miniature: the tree's own text runs, through the whole interface."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,20 @@ def test_ints_that_are_neither_0_nor_1_become_bools(mini_engine):
     assert mini_engine.pte_young(array).tolist() == [True, False, True]
     assert mini_engine.pte_young(array).view(np.uint8).max() == 1
     assert mini_engine.pte_young.count(array) == 2
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.parametrize("feature", ["constant", "asm_goto"])
+def test_compiled_by_clang(make_mini_tree, mini_engine, rules, feature):
+    engine = pgtable.kernel_tree(make_mini_tree(), compiler="clang", flags=QUICK, feature=feature)
+    result = pgtable.check(engine, rules, random_entries=1000)
+    assert (list(result), result.incomparable, result.helpers) == ([], (), 64)
+    assert list(engine.helpers) == list(mini_engine.helpers)
+    assert engine.unavailable.keys() == mini_engine.unavailable.keys()
+    reasons = dict(engine.unavailable), dict(mini_engine.unavailable)
+    # compilers have their own words for what does not compile
+    assert all(each.pop("pte_clear").startswith("does not compile: ") for each in reasons)
+    assert reasons[0] == reasons[1]
 
 
 def test_runs_through_the_driver(mini_engine, rules, entries):
