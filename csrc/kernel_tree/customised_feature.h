@@ -15,7 +15,6 @@
 #ifdef _ASM_X86_PGTABLE_H
 #error "asm/cpufeature.h of this tree reads asm/pgtable.h: the feature cannot be a constant"
 #endif
-#undef static_cpu_has
 #ifdef X86_FEATURE_SHSTK
 #define TREE_IS_SHSTK(bit) ((bit) == X86_FEATURE_SHSTK)
 #else
@@ -23,8 +22,18 @@
 #endif
 #ifdef TREE_PATCHED
 #include "cost/patched.h"
-#define static_cpu_has(bit) pgtable_patched(TREE_IS_SHSTK(bit) && TREE_SHSTK)
+#define TREE_CPU_HAS(bit) pgtable_patched(TREE_IS_SHSTK(bit) && TREE_SHSTK)
 #else
-#define static_cpu_has(bit) (TREE_IS_SHSTK(bit) ? TREE_SHSTK : boot_cpu_has(bit))
+/* All others are off, as in boot_cpu_data, unless the tree cannot be without. */
+#define TREE_CPU_HAS(bit)							\
+	(TREE_IS_SHSTK(bit) ? TREE_SHSTK :					\
+	 __builtin_constant_p(boot_cpu_has(bit)) ? boot_cpu_has(bit) : 0)
+#endif
+/* What cpu_feature_enabled() asks is a macro of either name. */
+#undef static_cpu_has
+#define static_cpu_has(bit) TREE_CPU_HAS(bit)
+#ifdef _static_cpu_has
+#undef _static_cpu_has
+#define _static_cpu_has(bit) TREE_CPU_HAS(bit)
 #endif
 #endif

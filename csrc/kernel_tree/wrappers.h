@@ -10,6 +10,48 @@
 
 #include "bulk_loops.h"
 
+#define TREE_TEST_LOOP(id, BODY)						\
+static int test_##id(const void *in, const void *args, uint64_t arg,		\
+		     uint8_t *dst, size_t n)					\
+{										\
+	const pgtable_word *src = in;						\
+										\
+	BODY(id, PGTABLE_STORE)							\
+	return PGTABLE_THIS_ISA;						\
+}
+
+/*
+ * A test that is declared int compares 32 bits: added up in as many, twice as
+ * many go into a vector.  No part is so long that its sum would not fit.
+ */
+#define TREE_PART ((size_t)1 << 20)
+#define TREE_SUM(value)								\
+	__typeof__(_Generic((value), int: (uint32_t)0, default: (uint64_t)0))
+
+#define TREE_COUNT_LOOP(id, BODY, value)					\
+static uint64_t part_##id(const pgtable_word *src, const pgtable_word *args,	\
+			  uint64_t arg, size_t n)				\
+{										\
+	uint64_t word = 0;							\
+	TREE_SUM(value) total = 0;						\
+										\
+	(void)word;								\
+	BODY(id, PGTABLE_ADD)							\
+	return total;								\
+}										\
+static uint64_t count_##id(const void *in, const void *args, uint64_t arg,	\
+			   size_t n)						\
+{										\
+	const pgtable_word *src = in, *each = args;				\
+	uint64_t total = 0;							\
+										\
+	for (; n > TREE_PART; n -= TREE_PART, src += TREE_PART) {		\
+		total += part_##id(src, each, arg, TREE_PART);			\
+		each = each ? each + TREE_PART : NULL;				\
+	}									\
+	return total + part_##id(src, each, arg, n);				\
+}
+
 /*
  * id: the helper's name, prefixed so that no macro of the tree meets it.
  * value: the call, of uint64_t word and arg.  Only the loops that its type asks
@@ -18,7 +60,8 @@
 #define TREE_HELPER(id, nm, lvl, tk, argname, BODY, value)			\
 TREE_APPLY(id, value)								\
 PGTABLE_MAP_LOOP(id, BODY)							\
-PGTABLE_TEST_LOOPS(id, BODY)							\
+TREE_TEST_LOOP(id, BODY)							\
+TREE_COUNT_LOOP(id, BODY, value)						\
 const struct pgtable_helper *helper_##id(void);					\
 const struct pgtable_helper *helper_##id(void)					\
 {										\

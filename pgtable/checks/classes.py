@@ -58,7 +58,11 @@ class InputClass:
     def _word(self, condition: list[tuple[int, int]]) -> str:
         order = sorted(condition, key=lambda each: (each[0] not in _STATE, each[0]))
         not_present = (0, 0) in condition
-        return ",".join(f"{self._name(bit, not_present)}={value}" for bit, value in order)
+        words = []
+        for run in _runs([(bit, value, self._name(bit, not_present)) for bit, value in order]):
+            (bit, value, name), last = run[0], run[-1][0]
+            words.append(f"bits{bit}-{last}={value}" if last > bit else f"{name}={value}")
+        return ",".join(words)
 
     def _name(self, bit: int, not_present: bool) -> str:
         if bit in _STATE and not (bit == 58 and self.rules == "base"):
@@ -69,8 +73,25 @@ class InputClass:
             return "PRESENT"
         if bit == 8 and not_present:
             return "PROTNONE"
-        name = next((each.name for each in named if each.number == bit), f"bit {bit}")
+        name = next((each.name for each in named if each.number == bit), _nameless(bit))
         return name.replace(" ", "")
+
+
+def _nameless(bit: int) -> str:
+    return f"bit{bit}"
+
+
+def _runs(bits_: list[tuple[int, int, str]]) -> Iterator[list[tuple[int, int, str]]]:
+    """Cut (bit, value, name) into single ones and runs of nameless bits of one value."""
+    run: list[tuple[int, int, str]] = []
+    for each in bits_:
+        bit, value, name = each
+        goes_on = run and (bit - 1, value, _nameless(bit - 1)) == run[-1] and name == _nameless(bit)
+        if run and not goes_on:
+            yield run
+            run = []
+        run.append(each)
+    yield run
 
 
 def classify(

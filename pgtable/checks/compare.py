@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, overload
 
@@ -12,6 +12,7 @@ from ..engines.interface import Engine, Helper
 from .classes import InputClass, classify
 from .differential import (
     Difference,
+    Expected,
     Progress,
     common_rules,
     comparable,
@@ -20,9 +21,10 @@ from .differential import (
     inputs_for,
 )
 from .recognise import Recognition, recognise
-from .report import Report, wrap
+from .report import Report, differing, wrap
 from .search import search
 from .subject import LEVELS, name_of, stem_of
+from .variants import Variant, variants_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,21 @@ class ClassifiedDifference:
 
 
 @dataclass(frozen=True)
+class KnownDifference:
+    """A helper that differs from our rules as it does in all trees like this one."""
+
+    helper: str
+    differ: int  #: how many of the tried inputs
+    tried: int
+    inputs: str  #: what differs, in words
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Comparison(Report, Sequence[ClassifiedDifference]):
     """What :func:`compare` and :func:`compare_levels` found: a sequence of differences."""
 
@@ -69,6 +86,7 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
     incomparable: tuple[str, ...]  #: same name, but other parameters or another result
+    known: tuple[KnownDifference, ...] = ()  #: of a tree and our rules: no findings
 
     @overload
     def __getitem__(self, index: int) -> ClassifiedDifference: ...
@@ -84,7 +102,7 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
 
     @property
     def clean(self) -> bool:
-        """Whether both have the same helpers and compute the same."""
+        """Whether both have the same helpers and compute the same, or differ as is known."""
         return not (self.differences or self.only_in_a or self.only_in_b or self.incomparable)
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,6 +117,7 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
             "incomparable": list(self.incomparable),
             "same": list(self.same),
             "differences": [difference.as_dict() for difference in self.differences],
+            "known_differences": [known.as_dict() for known in self.known],
         }
 
     def __str__(self) -> str:
@@ -115,8 +134,21 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
             if names:
                 lines.append(wrap(f"{what}: {', '.join(names)}", hang="  "))
         lines += [f"\n{difference}" for difference in self.differences]
-        lines.append(f"\n{len(self.same)} the same, {len(self)} differ")
+        lines += ["", *self.known_lines()] if self.known else []
+        but_for = f", {differing(len(self.known))} as is known" if self.known else ""
+        lines.append(f"\n{len(self.same)} the same, {differing(len(self))}{but_for}")
         return "\n".join(lines)
+
+    def known_lines(self) -> list[str]:
+        """Return the known differences as text, each reason once."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for known in self.known:
+            groups.setdefault((known.inputs, known.reason), []).append(known.helper)
+        lines = ["known differences, no findings:"] if groups else []
+        for (inputs, reason), helpers in groups.items():
+            lines.append(wrap(f"{', '.join(helpers)}: {inputs}", "  ", "    "))
+            lines.append(wrap(f"({reason})", "    ", "     "))
+        return lines
 
 
 def compare(a: Engine, b: Engine, *, progress: Progress | None = None) -> Comparison:
@@ -125,15 +157,18 @@ def compare(a: Engine, b: Engine, *, progress: Progress | None = None) -> Compar
     progress: called as ``progress(done, total)`` after each helper.
 
     Returns which helpers only one of them has and which differ, each with the
-    class of inputs on which it does (``Write=0,Dirty=1``) and the smallest.
+    class of inputs on which it does (``Write=0,Dirty=1``) and the smallest.  How a
+    tree is known to differ from our rules, by what it lacks, is in ``.known``.
     """
     shared = [name for name in a.helpers if name in b.helpers]
-    differences, same, incomparable = [], [], []
+    differences, same, incomparable, known = [], [], [], []
     for done, name in enumerate(shared):
         one, other = a.helpers[name], b.helpers[name]
         if not comparable(one, other):
             incomparable.append(name)
-        elif found := _difference(name, one, other):
+        elif isinstance(found := _difference(name, one, other), KnownDifference):
+            known.append(found)
+        elif found:
             differences.append(found)
         else:
             same.append(name)
@@ -148,6 +183,7 @@ def compare(a: Engine, b: Engine, *, progress: Progress | None = None) -> Compar
         only_in_a=tuple(name for name in a.helpers if name not in b.helpers),
         only_in_b=tuple(name for name in b.helpers if name not in a.helpers),
         incomparable=tuple(incomparable),
+        known=tuple(known),
     )
 
 
@@ -173,7 +209,9 @@ def compare_levels(engine: Engine, lower: str = "pte", upper: str = "pmd") -> Co
             only[there.level].append(there.name)
         elif not comparable(one, other):
             incomparable.append("/".join(names))
-        elif difference := _difference("/".join(names), one, other):
+        elif isinstance(
+            difference := _difference("/".join(names), one, other), ClassifiedDifference
+        ):
             differences.append(difference)
         else:
             same.append("/".join(names))
@@ -199,14 +237,35 @@ def _recognised(engine: Engine) -> Recognition | None:
     return None if getattr(engine, "switches", None) else recognise(engine)
 
 
-def _difference(name: str, one: Helper, other: Helper) -> ClassifiedDifference | None:
+def _difference(
+    name: str, one: Helper, other: Helper
+) -> ClassifiedDifference | KnownDifference | None:
     where = differ(one, other)
     given = inputs_for(one, 0)
     found = search(where, given)
     if found.smallest is None:
         return None
-    shown = example(one, other, found.smallest)
+    expected: list[Expected] = [None, None]
+    for variant, tree, ours in _variants(one, other):
+        odd = search(variant.differ(tree, ours), given)
+        if odd.smallest is None:
+            return KnownDifference(
+                name, found.failures, found.tried, variant.inputs, variant.reason
+            )
+        if odd.failures < found.failures:
+            # nearer to what is known: what is wrong is what differs from that
+            where, found = variant.differ(tree, ours), odd
+            expected = [variant.expected(ours) if side is ours else None for side in (one, other)]
+    assert found.smallest is not None
+    shown = example(one, other, found.smallest, expected)
     difference = Difference(name, one.level, found.tried, found.failures, shown)
     rules = common_rules(one, other)
     inputs = classify(where, given, level=one.level, rules=rules, argument=one.argument)
     return ClassifiedDifference(difference, inputs)
+
+
+def _variants(one: Helper, other: Helper) -> Iterator[tuple[Variant, Helper, Helper]]:
+    """Give what is known of whichever side is a tree, with (tree's helper, ours)."""
+    for tree, ours in ((one, other), (other, one)):
+        for variant in variants_of(tree, ours):
+            yield variant, tree, ours

@@ -29,6 +29,9 @@ FAMILIES = (
     ("is_swap_*", "to_swp_entry", "swp_entry_to_*"),
 )
 
+#: A stem that has no family of its own -> the one whose option leaves it empty as well.
+GOES_WITH = {"softleaf_from_*": "trans_huge"}
+
 
 def compiled_out(engine: Engine) -> list[str]:
     """Return the helpers that are stubs, with all of their family at their level."""
@@ -44,6 +47,10 @@ def compiled_out(engine: Engine) -> list[str]:
             members = [by_place[stem, level] for stem in family if (stem, level) in by_place]
             if members and all(map(_does_nothing, members)):
                 found += [helper.name for helper in members]
+    for (stem, level), helper in by_place.items():
+        other = by_place.get((GOES_WITH.get(stem, ""), level))
+        if other is not None and other.name in found and _does_nothing(helper):
+            found.append(helper.name)
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..engines.interface import Engine, Helper
 from ..engines.reference import reference
 from . import inputs
-from .report import Report, Value, aligned, bit_names, call, rules_of, wrap
+from .report import Report, Value, aligned, bit_names, call, counted, differing, rules_of, wrap
 from .search import Input, search, size
 
 #: How many inputs of a helper are also passed as ints: the entry, and the argument alone.
@@ -136,9 +136,10 @@ class CheckResult(Report, Sequence[Difference]):
             if names:
                 lines.append(wrap(f"{what}: {', '.join(names)}", hang="  "))
         lines += [f"\n{difference}" for difference in self.differences]
-        verdict = "no difference" if not self.differences else f"{len(self)} differ"
+        verdict = "no difference" if not self.differences else differing(len(self))
         spacer = "\n" if self.differences else ""
-        lines.append(f"{spacer}{self.helpers} helpers, {self.inputs:,} inputs: {verdict}")
+        helpers = counted(self.helpers, "helper")
+        lines.append(f"{spacer}{helpers}, {self.inputs:,} inputs: {verdict}")
         return "\n".join(lines)
 
 
@@ -207,11 +208,19 @@ def differ(helper: Helper, other: Helper) -> Callable[[Any, Any], np.ndarray]:
     )
 
 
-def example(helper: Helper, other: Helper, found: Input) -> Example:
-    """Return an input with what two helpers make of it."""
+#: What a helper should give, as a function of entries and arguments; None: what it gives.
+Expected = Callable[[Any, Any], Any] | None
+
+
+def example(
+    helper: Helper, other: Helper, found: Input, expected: Sequence[Expected] = (None, None)
+) -> Example:
+    """Return an input with what two helpers make of it, or should."""
     info = helper.info
     rules = common_rules(helper, other)
-    one, two = _result(helper, found), _result(other, found)
+    one, two = (
+        _result(each, found, should) for each, should in zip((helper, other), expected, strict=True)
+    )
     argument = None if found.argument is None else Value(found.argument, "val", rules)
     if argument is not None and info.argument in ("newprot", "prot", "other"):
         argument = Value(argument.value, helper.level, rules)
@@ -230,9 +239,11 @@ def common_rules(helper: Helper, other: Helper) -> str:
     return next((each for each in rules if each != "base"), "base")
 
 
-def _result(helper: Helper, found: Input) -> int | bool:
+def _result(helper: Helper, found: Input, expected: Expected) -> int | bool:
     entries = np.array([found.entry], np.uint64)
     arguments = None if found.argument is None else np.array([found.argument], np.uint64)
+    if expected is not None:
+        return expected(entries, arguments)[0].item()
     return call(helper, entries, arguments)[0].item()
 
 

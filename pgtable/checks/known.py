@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from .. import bits
+from ..engines.interface import Engine
 from ..engines.switches import Switches
 from .laws import Case, Law, Outcome
 from .subject import has, lacks, looks_like_shadow_stack
+from .variants import NONLEAF_YOUNG, wants_young_tables
 
 VM_SHADOW_STACK = 1 << 37
 
@@ -36,10 +38,13 @@ class Known:
     inputs: str  #: the same in words
     reason: str
     levels: tuple[str, ...] = ()  #: for levels_agree: pairs like "pte/pmd"; () for all
+    tree: Callable[[Engine], bool] | None = field(default=None, repr=False)  #: which trees only
 
     def covers(self, law: Law, stem: str, case: Case, switches: Switches) -> bool:
         """Tell whether this is about a case of an engine with these switches."""
         if law.name != self.law or stem not in self.stems or not self.when(switches):
+            return False
+        if self.tree is not None and not self.tree(case.helper.engine):
             return False
         if not self.levels or case.with_ is None:
             return True
@@ -217,7 +222,7 @@ KNOWN = (
     ),
     # levels that differ
     Known(
-        LEVEL, ("present", "is_swap_*"), _always,
+        LEVEL, ("present", "is_swap_*", "softleaf_from_*"), _always,
         lambda outcome: lacks(outcome.entries, bits.PRESENT | bits.PROTNONE) & _large(outcome),
         "PRESENT=0,PROTNONE=0,PSE=1",
         "pmd_present() counts PSE: a huge page that is being split is still there",
@@ -235,6 +240,14 @@ KNOWN = (
         lambda outcome: lacks(outcome.entries, bits.PRESENT) & has(outcome.entries, bits.PROTNONE),
         "PRESENT=0,PROTNONE=1", "pud_present() looks at PRESENT alone",
         ("pte/pud",),
+    ),
+    Known(
+        LEVEL, ("is_huge",), _always,
+        lambda outcome: lacks(outcome.entries, bits.PRESENT | bits.PSE)
+        & has(outcome.entries, bits.PROTNONE),
+        "PRESENT=0,PROTNONE=1,PSE=0",
+        "pud_present() looks at PRESENT alone, and what is neither present nor none is huge",
+        ("pmd/pud",),
     ),
     *_frames(("flags", "pgprot", "flags_mask", "pfn_mask"), "PSE=1", _large),
     *_frames(("pfn",), "PSE=1", _large, shift=12),
@@ -259,6 +272,16 @@ KNOWN = (
         "PRESENT, Write or Dirty is 0 and no other flag set",
         "pmd_bad() wants PRESENT, Write and Dirty; pud_bad() only forbids all others",
         ("pmd/pud",),
+    ),
+    Known(
+        LEVEL, ("bad",), _always,
+        lambda outcome: lacks(
+            outcome.entries,
+            bits.ALL ^ (bits.SMALL_FRAME | _TABLE_BITS ^ bits.ACCESSED),
+        ) & has(outcome.entries, bits.PRESENT | bits.RW | bits.DIRTY),
+        "PRESENT=1,Write=1,Dirty=1,ACCESSED=0 and no other flag set",
+        f"pmd_bad() wants ACCESSED as well: without {NONLEAF_YOUNG} it is never cleared",
+        ("pmd/pud",), wants_young_tables,
     ),
     Known(
         LEVEL, ("write",), _cow_shstk, lambda outcome: looks_like_shadow_stack(outcome.entries),

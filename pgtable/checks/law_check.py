@@ -15,7 +15,7 @@ from . import inputs
 from .known import KNOWN, Known
 from .laws import LAWS, Case, Law, Outcome, law
 from .recognise import Recognition, recognise
-from .report import Report, Value, aligned, wrap
+from .report import Report, Value, aligned, counted, wrap
 from .search import Fails, Input, Search, blocks, fails_anywhere, search
 from .subject import Subject
 
@@ -116,9 +116,9 @@ class LawReport(Report, Sequence[Finding]):
         if self.compiled_out:
             lines.append("\n" + wrap(f"not built in: {', '.join(self.compiled_out)}", hang="  "))
         helpers = sum(self.tried.values())
-        verdict = f"{len(self)} findings" if self.findings else "no findings"
         lines.append(
-            f"\n{len(self.tried)} laws, {helpers} cases, {self.inputs:,} inputs: {verdict}"
+            f"\n{counted(len(self.tried), 'law')}, {counted(helpers, 'case')},"
+            f" {self.inputs:,} inputs: {counted(len(self), 'finding')}"
         )
         return "\n".join(lines)
 

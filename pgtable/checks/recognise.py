@@ -13,6 +13,7 @@ from ..engines.switches import COMBINATIONS, Switches
 from .differential import comparable, differ, inputs_for
 from .report import Report, wrap
 from .search import fails_anywhere
+from .variants import variants_of
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,11 @@ class Recognition(Report):
     switches: Switches
     shared: int  #: how many helpers could be compared
     differing: tuple[str, ...]  #: those that compute something else
+    known: tuple[str, ...] = ()  #: those that differ as trees like this are known to
 
     @property
     def matches(self) -> bool:
-        """Whether all shared helpers compute the same, and there are any."""
+        """Whether all shared helpers compute what they should, and there are any."""
         return not self.differing and self.shared > 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -37,12 +39,13 @@ class Recognition(Report):
             "rules": self.switches._asdict(),
             "shared": self.shared,
             "differing": list(self.differing),
+            "known_differences": list(self.known),
         }
 
     def __str__(self) -> str:
         name = self.switches.rules
         if self.matches:
-            return wrap(f"matches {name} ({self.switches}): {self.shared} helpers", hang="  ")
+            return wrap(matching(self.switches, self.shared, len(self.known)), hang="  ")
         if not self.shared:
             return "no helper in common with any rules"
         return wrap(
@@ -52,6 +55,12 @@ class Recognition(Report):
         )
 
 
+def matching(switches: Switches, shared: int, known: int) -> str:
+    """Say that helpers match rules, some of them but for known differences."""
+    but_for = f", {known} of them but for known differences" if known else ""
+    return f"matches {switches.rules} ({switches}): {shared} helpers{but_for}"
+
+
 def recognise(engine: Engine) -> Recognition:
     """Return which rules and switches an engine follows, helper by helper."""
     candidates = [_compare(engine, switches) for switches in COMBINATIONS]
@@ -59,11 +68,12 @@ def recognise(engine: Engine) -> Recognition:
 
 
 def _distance(engine: Engine) -> Callable[[Recognition], tuple[int, int]]:
-    """Order by helpers that differ; then by what the rules have and the engine has not."""
+    """Order by helpers that differ; then by what only one side has."""
 
     def distance(found: Recognition) -> tuple[int, int]:
         ours = native(*found.switches).helpers
-        return len(found.differing), len(ours.keys() ^ engine.helpers.keys())
+        others = len(ours.keys() ^ engine.helpers.keys())
+        return len(found.differing), others + len(found.known)
 
     return distance
 
@@ -75,9 +85,24 @@ def _compare(engine: Engine, switches: Switches) -> Recognition:
         for name, helper in engine.helpers.items()
         if name in ours and comparable(helper, ours[name])
     ]
-    differing = tuple(helper.name for helper in shared if _differs(helper, ours[helper.name]))
-    return Recognition(engine.name, switches, len(shared), differing)
+    differing = [helper for helper in shared if _differs(helper, ours[helper.name])]
+    known = tuple(helper.name for helper in differing if _is_known(helper, ours[helper.name]))
+    return Recognition(
+        engine.name,
+        switches,
+        len(shared),
+        tuple(helper.name for helper in differing if helper.name not in known),
+        known,
+    )
 
 
 def _differs(helper: Helper, other: Helper) -> bool:
     return fails_anywhere(differ(helper, other), inputs_for(helper, 0))
+
+
+def _is_known(helper: Helper, ours: Helper) -> bool:
+    given = inputs_for(helper, 0)
+    return any(
+        not fails_anywhere(variant.differ(helper, ours), given)
+        for variant in variants_of(helper, ours)
+    )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -67,16 +68,37 @@ class Value:
         return found
 
 
+def counted(count: int, thing: str) -> str:
+    """Return "no findings", "1 finding", "2 findings"."""
+    number = f"{count:,}" if count else "no"
+    return f"{number} {thing}" + ("" if count == 1 else "s")
+
+
+def differing(count: int, of: str = "") -> str:
+    """Return "1 differs", "2 differ"; with ``of`` what they are some of."""
+    return f"{count:,}{of and f' of {of}'} differ" + ("s" if count == 1 else "")
+
+
 def wrap(text: str, indent: str = "", hang: str | None = None) -> str:
     """Fill a paragraph to the width of a mail."""
-    return textwrap.fill(
-        text,
+    return _Paragraph(
         WIDTH,
         initial_indent=indent,
         subsequent_indent=indent if hang is None else hang,
         break_long_words=False,
         break_on_hyphens=False,
-    )
+    ).fill(text)
+
+
+class _Paragraph(textwrap.TextWrapper):
+    """Breaks a list of bits after its commas where it is wider than a line."""
+
+    def _split(self, text: str) -> list[str]:
+        room = self.width - max(len(self.initial_indent), len(self.subsequent_indent))
+        pieces: list[str] = []
+        for word in super()._split(text):
+            pieces += re.findall(r"[^,]+,?|,", word) if len(word) > room else [word]
+        return pieces
 
 
 def aligned(rows: Iterable[tuple[str, object]], indent: str = "  ") -> list[str]:

@@ -12,8 +12,8 @@ from .. import bits
 from ..checks.compare import Comparison, compare
 from ..checks.compiled_out import Without, compiled_out
 from ..checks.law_check import LawReport, check_laws
-from ..checks.recognise import recognise
-from ..checks.report import rules_of, wrap
+from ..checks.recognise import matching, recognise
+from ..checks.report import counted, differing, rules_of, wrap
 from ..engines import buffers
 from ..engines.interface import Engine, Helper
 from ..engines.kernel_tree import KernelTreeEngine, cache_directory, clear_cache
@@ -117,7 +117,7 @@ def _listing(engine: KernelTreeEngine) -> Iterator[str]:
         yield f"\n{len(engine.unavailable)} cannot be had:"
         for name, reason in engine.unavailable.items():
             yield wrap(f"{name}: {reason}", "  ", "    ")
-    yield f"\n{len(engine.helpers)} helpers"
+    yield "\n" + counted(len(engine.helpers), "helper")
 
 
 def _signature(helper: Helper) -> str:
@@ -171,12 +171,15 @@ def _verdict(
         yield wrap(f"other parameters or results: {', '.join(against.incomparable)}", hang="  ")
     for difference in against.differences:
         yield f"\n{difference}"
-    shared = len(against.same) + len(against.differences)
+    if against.known:
+        yield "\n".join(["", *against.known_lines(), ""])
+    shared = len(against.same) + len(against.differences) + len(against.known)
     if against.differences or against.incomparable:
         count = len(against.differences) + len(against.incomparable)
-        yield f"\n{count} of {shared + len(against.incomparable)} shared helpers differ"
+        of_them = counted(shared + len(against.incomparable), "shared helper")
+        yield f"\n{differing(count, of_them)}"
     else:
-        yield wrap(f"matches {switches.rules} ({switches}): {shared} helpers", "  ", "    ")
+        yield wrap(matching(switches, shared, len(against.known)), "  ", "    ")
     if stubs:
         yield wrap(
             f"not checked, as this tree's configuration leaves them empty: {', '.join(stubs)}",

@@ -142,6 +142,15 @@ def test_one_bit():
     assert said(lambda v, _: bit(v, 53)) == "bit53=1"
 
 
+def test_runs_of_nameless_bits_are_ranges():
+    lone = np.uint64(1 << 40 | 1 << 7)
+    assert ",SOFT_DIRTY=0,bits12-39=0,bit40=1,bits41-56=0,DEVMAP=0," in said(lambda v, _: v == lone)
+    found = said(lambda v, _: (v >> np.uint64(52) & np.uint64(7)) == 5)
+    assert found == "bit52=1,bit53=0,bit54=1"
+    found = said(lambda v, _: (v >> np.uint64(55) & np.uint64(7)) == 3)
+    assert found == "bits55-56=1,DEVMAP=0"
+
+
 def test_state_bits_come_first():
     found = said(lambda v, _: bit(v, 0) & bit(v, 58) & ~bit(v, 6) & ~bit(v, 1) & bit(v, 63))
     assert found == "Write=0,Dirty=0,Cow=1,PRESENT=1,NX=1"

@@ -8,7 +8,7 @@ import pytest
 import pgtable
 from pgtable.checks.compiled_out import FAMILIES, Without, compiled_out
 from pgtable.checks.subject import name_of
-from pgtable.engines.interface import Helper
+from pgtable.engines.interface import Helper, HelperInfo
 from pgtable.engines.reference import ReferenceEngine
 from pgtable.engines.switches import COMBINATIONS, resolve
 
@@ -63,6 +63,28 @@ def test_one_of_a_family_alone_is_a_fault(name):
 @pytest.mark.parametrize("name", ["pmd_wrprotect", "pte_mkold", "pud_dirty"])
 def test_what_no_option_takes_is_never_a_stub(name):
     assert compiled_out(with_stubs([name])) == []
+
+
+class WithLeaf(ReferenceEngine):
+    """The reference with a helper that some configurations leave empty, empty here."""
+
+    def __init__(self, level, names):
+        engine = with_stubs(names)
+        self.__dict__.update(engine.__dict__)
+        info = HelperInfo(f"softleaf_from_{level}", level, level, "val", None)
+        self._set_helpers([*engine.helpers.values(), Helper(self, info, lambda v: v & 0)])
+
+
+@pytest.mark.parametrize(
+    ("level", "stubs", "found"),
+    [
+        ("pmd", ["pmd_trans_huge"], ["pmd_trans_huge", "softleaf_from_pmd"]),
+        ("pmd", [], []),  # huge pages are built in: it is a fault
+        ("pte", ["pmd_trans_huge"], ["pmd_trans_huge"]),
+    ],
+)
+def test_empty_only_where_huge_pages_are_not_built_in(level, stubs, found):
+    assert compiled_out(WithLeaf(level, stubs)) == found
 
 
 def test_what_is_left_runs():

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +69,9 @@ _LIBC = frozenset({"memcpy", "memset", "memmove", "memcmp", "_GLOBAL_OFFSET_TABL
 #: What BUG() calls, see customised_bug.h.
 _BUG = "pgtable_tree_bug"
 
+#: What stands for symbols that only helpers need which are not offered, see stubs.c.
+_TRAP = "BUG_func"
+
 #: More rounds than ever seen: two, a third where code generation complains.
 _MOST_ROUNDS = 8
 
@@ -102,6 +105,12 @@ class Prepared(NamedTuple):
     key: str  #: the content of everything that would be compiled
     files: list[str]  #: every header that was read
     unused_config: list[str]
+
+
+def flags_of_loops(optimisation: Sequence[str]) -> list[str]:
+    """Return what a tree's loops are compiled with, but for what is about kernel headers."""
+    about_headers = ("-nostdinc", "-D__KERNEL__", "-DKBUILD")
+    return [*(flag for flag in _KERNEL_FLAGS if not flag.startswith(about_headers)), *optimisation]
 
 
 def shim_directory() -> Path:
@@ -159,19 +168,15 @@ def build(recipe: Recipe, prepared: Prepared, directory: Path) -> None:
     ]
     _compile_units(recipe, flags, units, directory, unavailable)
     without = _lacking(recipe, units, stubs, directory)
-    for name, symbol in without.items():
+    for name, symbols in without.items():
         unavailable[name] = (
             "can end in BUG(), which would kill the process"
-            if symbol == _BUG
-            else f"needs {symbol}, which is in no header"
+            if _BUG in symbols
+            else f"needs {min(symbols)}, which is in no header"
         )
-    losing = [unit for unit in units if without.keys() & unit.candidates.keys()]
-    for unit in losing:
+    for unit in units:
         for name in without.keys() & unit.candidates.keys():
             del unit.candidates[name]
-    if recipe.timed or recipe.feature != "constant":
-        # timed loops are all kept, as is what unpatched code does aside, in one section
-        _compile_units(recipe, flags, losing, directory, unavailable)
     kept = [
         name
         for name in prepared.discovery.candidates
@@ -182,7 +187,7 @@ def build(recipe: Recipe, prepared: Prepared, directory: Path) -> None:
     objects = [*(directory / unit.object for unit in units), *stubs]
     if not recipe.timed:
         objects.append(_compile_table(recipe, kept, directory))
-    _link(recipe, objects, directory)
+    _link(recipe, objects, set().union(*without.values()), directory)
     report = {
         "shstk": prepared.shstk,
         "knows_shstk": _SHADOW_STACK in prepared.discovery.macros,
@@ -358,8 +363,8 @@ def _compile_stubs(recipe: Recipe, directory: Path) -> list[Path]:
 
 def _lacking(
     recipe: Recipe, units: list[_Unit], stubs: list[Path], directory: Path
-) -> dict[str, str]:
-    """Return the helpers that need a symbol nobody provides, and one such symbol."""
+) -> dict[str, set[str]]:
+    """Return the helpers that need symbols nobody provides, and these symbols."""
     objdump = _program(recipe, "objdump", directory)
     objects = [*(directory / unit.object for unit in units), *stubs]
     commands: list[Command] = [[objdump, "-tr", one] for one in objects]
@@ -371,7 +376,7 @@ def _lacking(
         for name in unit.candidates:
             missing = lacking(unit.loops.needs.format(name), one, compiled) - _LIBC
             if missing:
-                found[name] = min(missing)
+                found[name] = missing
     return found
 
 
@@ -393,11 +398,15 @@ def _compile_table(recipe: Recipe, kept: list[str], directory: Path) -> Path:
     return object_
 
 
-def _link(recipe: Recipe, objects: list[Path], directory: Path) -> None:
+def _link(recipe: Recipe, objects: list[Path], absent: set[str], directory: Path) -> None:
+    """Link what is kept; ``absent`` are the symbols that nobody provides."""
+    # code aside, which all helpers of a unit share, may hold one that is not offered:
+    # it is linked, and not run
     command: Command = [
         recipe.compiler,
         *_PLAIN_FLAGS,
         *_LINK_FLAGS,
+        *(f"-Wl,--defsym={symbol}={_TRAP}" for symbol in sorted(absent)),
         *objects,
         "-o",
         directory / LIBRARY,

@@ -21,7 +21,7 @@ _FOREIGN = ("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "DEPENDENCIES_OUTPUT", "S
 HELPER_FILE = "pgtable-helper"
 
 _ERROR = re.compile(r"^(?P<file>[^\n:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)$")
-_HELPER = re.compile(rf"{HELPER_FILE}/(\w+)|'(?:apply|map|test|count|helper)_t_(\w+)'")
+_HELPER = re.compile(rf"{HELPER_FILE}/(\w+)|'(?:apply|map|test|part|count|helper)_t_(\w+)'")
 _BARE_ERROR = re.compile(r"^[^\n:]+: (?:fatal )?error: .*$", re.MULTILINE)
 _LINK_ERROR = re.compile(r"undefined reference to \S+|multiple definition of [^\s;]+")
 

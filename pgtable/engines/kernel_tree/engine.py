@@ -24,7 +24,7 @@ from . import compiler
 from .build import FEATURES, LIBRARY, Recipe
 from .built import built
 from .errors import KernelTreeError
-from .locate import locate
+from .locate import AUTOCONF_H, locate
 
 _OPTION = re.compile(r"CONFIG_[A-Z0-9_a-z]+")
 
@@ -59,6 +59,13 @@ class KernelTreeEngine(CompiledEngine):
             CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle)
             for handle in self._handles()
         )
+
+    def configured(self, option: str) -> bool:
+        """Tell whether a build option (``CONFIG_...``) holds in what was compiled."""
+        if option in self.config_overrides:
+            return self.config_overrides[option]
+        text = (self.tree.generated / AUTOCONF_H).read_text(errors="replace")
+        return re.search(rf"^#define {re.escape(option)} 1$", text, re.MULTILINE) is not None
 
     def _full_name(self) -> str:
         overrides = "".join(f", {name}={value}" for name, value in self.config_overrides.items())
@@ -151,7 +158,9 @@ def _compiler(name: str) -> Path:
 
 def _flags(flags: str | Sequence[str] | None, isa: str) -> tuple[str, ...]:
     if flags is None:
-        return ("-O3", *next(known.flags for known in ISAS if known.name == isa))
+        vector = next(known.flags for known in ISAS if known.name == isa)
+        # a loop that crosses a cache line of code takes up to twice as long
+        return ("-O3", "-falign-loops=64", *vector)
     return tuple(shlex.split(flags) if isinstance(flags, str) else flags)
 
 

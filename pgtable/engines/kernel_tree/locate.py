@@ -95,16 +95,17 @@ def _included(generated: Path) -> Path | None:
     except FileNotFoundError:
         return None
     found = re.search(r"^include\s+(\S.*?)/Makefile\s*$", text, re.MULTILINE)
-    return Path(found[1]) if found else None
+    # of a build directory below the sources it is "../Makefile"
+    return Path(os.path.normpath(generated / found[1])) if found else None
 
 
 def _sources_of(generated: Path) -> Path:
     """Return the headers of a generated half: beside it, or where its Makefile says."""
+    link = generated / "source"  # of a build directory
+    if _is_sources(link):
+        return link.resolve()
     included = _included(generated)
     if included is None:
-        link = generated / "source"  # of a build directory
-        if _is_sources(link):
-            return link.resolve()
         raise KernelTreeError(
             f"{generated} has generated headers only, and no Makefile that says where the"
             f" others are; give the kernel tree itself, with generated={str(generated)!r}"
@@ -119,9 +120,9 @@ def _sources_of(generated: Path) -> Path:
 
 
 def _generated_of(sources: Path) -> Path:
-    """Return the generated half of header packages, which lies beside the common one."""
+    """Return the generated half: of packages beside the common one, of a build below it too."""
     found = []
-    for candidate in sorted(sources.parent.iterdir()):
+    for candidate in (*sorted(sources.parent.iterdir()), *sorted(sources.iterdir())):
         if candidate != sources and _is_generated(candidate):
             included = _included(candidate)
             if included is not None and included.name == sources.name:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The engine of a tree in miniature: the tree's own text runs, through the whole interface."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,8 @@ import pgtable
 from pgtable.engines.interface import HelperInfo
 from pgtable.engines.kernel_tree import KernelTreeError
 from pgtable.engines.native import _instances
+
+from ...conftest import replace
 
 QUICK = "-O1"
 HEADER = "arch/x86/include/asm/pgtable.h"
@@ -70,6 +74,20 @@ def test_ints_that_are_neither_0_nor_1_become_bools(mini_engine):
     assert mini_engine.pte_young(array).tolist() == [True, False, True]
     assert mini_engine.pte_young(array).view(np.uint8).max() == 1
     assert mini_engine.pte_young.count(array) == 2
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.parametrize("feature", ["constant", "asm_goto"])
+def test_compiled_by_clang(make_mini_tree, mini_engine, rules, feature):
+    engine = pgtable.kernel_tree(make_mini_tree(), compiler="clang", flags=QUICK, feature=feature)
+    result = pgtable.check(engine, rules, random_entries=1000)
+    assert (list(result), result.incomparable, result.helpers) == ([], (), 64)
+    assert list(engine.helpers) == list(mini_engine.helpers)
+    assert engine.unavailable.keys() == mini_engine.unavailable.keys()
+    reasons = dict(engine.unavailable), dict(mini_engine.unavailable)
+    # compilers have their own words for what does not compile
+    assert all(each.pop("pte_clear").startswith("does not compile: ") for each in reasons)
+    assert reasons[0] == reasons[1]
 
 
 def test_runs_through_the_driver(mini_engine, rules, entries):
@@ -140,6 +158,45 @@ def test_feature_that_cannot_be_a_constant(make_mini_tree):
     with pytest.raises(KernelTreeError, match="use feature='asm_goto'"):
         pgtable.kernel_tree(tree, flags=QUICK)
     assert pgtable.kernel_tree(tree, flags=QUICK, feature="asm_goto").pte_shstk(0x40) is True
+
+
+def test_the_feature_is_a_constant_by_either_name(make_mini_tree):
+    tree = make_mini_tree()
+    cpufeature = tree / "arch/x86/include/asm/cpufeature.h"
+    replace(cpufeature, "bool _static_cpu_has(unsigned", "bool __static_cpu_has(unsigned")
+    replace(
+        cpufeature,
+        "#define static_cpu_has(bit)\t_static_cpu_has(bit)\n"
+        "#define cpu_feature_enabled(bit) static_cpu_has(bit)",
+        "#define _static_cpu_has(bit)\t__static_cpu_has(bit)\n"
+        "#define cpu_feature_enabled(bit) _static_cpu_has(bit)",
+    )
+    engine = pgtable.kernel_tree(tree, flags=QUICK)
+    engine._library.pgtable_tree_set_feature(0)
+    assert engine.pte_shstk(0x40) is True
+
+
+def test_code_aside_that_helpers_share(make_mini_tree):
+    tree = make_mini_tree()
+    cpufeature = tree / "arch/x86/include/asm/cpufeature.h"
+    # all tests of the feature stand in one section, that of a helper with BUG() too
+    replace(
+        cpufeature,
+        '"testl %[mask], %[word]\\n\\tjz %l[no]"',
+        '"jmp 6f\\n\\t.pushsection .altinstr_aux,\\"ax\\"\\n6:\\ttestl %[mask], %[word]\\n"\n'
+        '\t\t     "\\tjz %l[no]\\n\\tjmp %l[yes]\\n\\t.popsection"',
+    )
+    replace(cpufeature, '"cc" : no);\n', '"cc" : yes, no);\nyes:\n')
+    replace(
+        tree / "include/linux/pgtable.h",
+        "\tBUG();\n",
+        "\tif (cpu_feature_enabled(X86_FEATURE_SHSTK))\n\t\tBUG();\n",
+    )
+    engine = pgtable.kernel_tree(tree, flags=QUICK, feature="asm_goto")
+    assert engine.unavailable["pgd_write"] == "can end in BUG(), which would kill the process"
+    assert [engine.pte_shstk(entry) for entry in (0x40, 0x42)] == [True, False]
+    engine._library.pgtable_tree_set_feature(0)
+    assert engine.pte_shstk(0x40) is False
 
 
 def test_tree_that_knows_no_shadow_stacks(make_mini_tree):

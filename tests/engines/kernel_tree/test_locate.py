@@ -167,3 +167,20 @@ def test_unreadable_path(tmp_path, name, error):
     with pytest.raises(error) as caught:
         locate(tmp_path / name)
     assert str(caught.value.filename) == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("given", ["sources", "build"])
+def test_build_directory_below_its_sources(packages, given):
+    common, flavour = packages
+    build = flavour.rename(common / "build dir")
+    (build / "Makefile").write_text("include ../Makefile\n")
+    assert locate(common if given == "sources" else build)[:2] == (common, build)
+
+
+def test_linked_sources_win_over_a_neighbour_of_that_name(packages, tmp_path):
+    common, flavour = packages
+    sources = tmp_path / "elsewhere" / common.name
+    shutil.copytree(common, sources)
+    assert locate(flavour).sources == common
+    (flavour / "source").symlink_to(sources)
+    assert locate(flavour).sources == sources

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where trees are known to differ from our rules, told by what they have and lack.
+
+Our rules are those of one kernel each; their series goes on before and after it.
+A variant says exactly what a helper gives in a tree that lacks something: what
+ours gives for other inputs.  A helper that does anything else still differs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import bits
+from ..engines.interface import Engine, Helper
+from .report import call
+from .subject import has, stem_of
+
+_DEVMAP = re.compile(r"_(?:mk)?devmap$")
+NONLEAF_YOUNG = "CONFIG_ARCH_HAS_NONLEAF_PMD_YOUNG"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Helpers that are known to be otherwise in trees that lack something."""
+
+    stems: tuple[str, ...]  #: helpers, without their level
+    levels: tuple[str, ...]
+    when: Callable[[Engine], bool] = field(repr=False)
+    as_if: Callable[[Any, Any, str], tuple[Any, Any]] = field(repr=False)
+    inputs: str  #: what differs, in words
+    reason: str
+
+    def covers(self, helper: Helper) -> bool:
+        """Tell whether this is about a tree's helper."""
+        return (
+            stem_of(helper) in self.stems
+            and helper.level in self.levels
+            and self.when(helper.engine)
+        )
+
+    def differ(self, helper: Helper, ours: Helper) -> Callable[[Any, Any], np.ndarray]:
+        """Return where a tree's helper does not even do what this variant of ours does."""
+        expected = self.expected(ours)
+        return lambda entries, arguments: (
+            call(helper, entries, arguments) != expected(entries, arguments)
+        )
+
+    def expected(self, ours: Helper) -> Callable[[Any, Any], Any]:
+        """Return what this variant of our helper gives."""
+        rules = getattr(ours.engine, "rules", "base")
+        return lambda entries, arguments: call(ours, *self.as_if(entries, arguments, rules))
+
+
+def lacks_devmap(engine: Engine) -> bool:
+    """Tell whether a tree has no devmap helper, not even an empty one."""
+    names = [*engine.helpers, *getattr(engine, "unavailable", ())]
+    return not any(map(_DEVMAP.search, names))
+
+
+def wants_young_tables(engine: Engine) -> bool:
+    """Tell whether a tree never clears ACCESSED of an entry that points to a table."""
+    configured = getattr(engine, "configured", None)
+    return configured is not None and not configured(NONLEAF_YOUNG)
+
+
+def _without_devmap(entries: Any, arguments: Any, rules: str) -> tuple[Any, Any]:
+    return entries & ~np.uint64(bits.devmap_bit(rules)), arguments
+
+
+def _devmap_of_newprot(entries: Any, arguments: Any, rules: str) -> tuple[Any, Any]:
+    devmap = np.uint64(bits.devmap_bit(rules))
+    # whether the entry's frame is inverted must stay: neither bit is one that is kept
+    stays = np.where(entries == 0, np.uint64(bits.PRESENT), np.uint64(bits.USER))
+    return (entries & ~devmap) | (arguments & devmap) | stays, arguments
+
+
+def _bad_unless_young(entries: Any, arguments: Any, _: str) -> tuple[Any, Any]:
+    return np.where(has(entries, bits.ACCESSED), entries, np.uint64(0)), arguments
+
+
+_NO_DEVMAP = "the tree has no devmap helpers: DEVMAP is a bit like any other"
+
+VARIANTS = (
+    Variant(
+        ("trans_huge",), ("pmd", "pud"), lacks_devmap, _without_devmap,
+        "PSE=1,DEVMAP=1 is a huge page", _NO_DEVMAP,
+    ),
+    Variant(
+        ("modify",), ("pte", "pmd", "pud"), lacks_devmap, _devmap_of_newprot,
+        "DEVMAP is taken from newprot, not kept", _NO_DEVMAP,
+    ),
+    Variant(
+        ("bad",), ("pmd",), wants_young_tables, _bad_unless_young,
+        "a table's entry with ACCESSED=0 is bad",
+        f"without {NONLEAF_YOUNG} no table's ACCESSED is ever cleared",
+    ),
+)  # fmt: skip
+
+
+def is_ours(engine: Engine) -> bool:
+    """Tell whether an engine follows rules because it was made from them."""
+    return getattr(engine, "switches", None) is not None
+
+
+def variants_of(helper: Helper, ours: Helper) -> list[Variant]:
+    """Return what is known of a tree's helper, if it is compared with one of our rules."""
+    if is_ours(helper.engine) or not is_ours(ours.engine):
+        return []
+    return [variant for variant in VARIANTS if variant.covers(helper)]
