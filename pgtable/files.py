@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import lzma
+import mmap
 import os
 import stat
 import tempfile
@@ -62,7 +63,8 @@ class EntryFile:
 
     def chunks(self) -> Iterator[np.ndarray]:
         """Yield the entries, piece by piece, in one array that is reused."""
-        buffer = np.empty(CHUNK // 8, buffers.ENTRY)
+        # a page, not 16 bytes into one as NumPy has it: there processors copy a fifth as fast
+        buffer = np.frombuffer(mmap.mmap(-1, CHUNK), buffers.ENTRY)
         while n := self.read_into(buffer):
             yield buffer[:n]
 

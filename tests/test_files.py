@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import lzma
+import mmap
 import os
 import stat
 
@@ -182,3 +183,12 @@ def test_work_that_fails_stops_the_stream(tmp_path, monkeypatch):
         files.transform(source, sink, work)
     assert len(seen) == 3
     assert os.listdir(tmp_path) == ["in"]
+
+
+def test_pieces_start_at_a_page(tmp_path):
+    """Elsewhere the system copies them at a fifth of the speed."""
+    path = tmp_path / "entries.bin"
+    path.write_bytes(bytes(3 * files.CHUNK + 8))
+    with files.open_entries(path) as source:
+        places = [(piece.ctypes.data % mmap.PAGESIZE, piece.size) for piece in source.chunks()]
+    assert places == [(0, files.CHUNK // 8)] * 3 + [(0, 1)]
