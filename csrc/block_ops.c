@@ -9,6 +9,7 @@
 #include "census_loop.h"
 #include "form_loops.h"
 #include "stream.h"
+#include "walk_loops.h"
 
 static void block_stream(void *out, const void *in, size_t n)
 {
@@ -75,4 +76,6 @@ const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
 	.select_bytes = block_select_bytes,
 	.count_both = block_count_both,
 	.census = census_loop,
+	.walk_rows = walk_rows,
+	.walk_frames = walk_frames,
 };

@@ -88,6 +88,16 @@ struct pgtable_block_ops {
 	/* count entries of each kind, while memory ahead (or NULL) is asked for */
 	void (*census)(struct pgtable_kinds *kinds, const void *in, size_t n,
 		       const void *ahead);
+	/*
+	 * List what is not zero in a table of level 1 at va (walk.h), while memory
+	 * ahead (or NULL) is asked for: at most 512 rows, for all of which there is
+	 * room.  above is what the levels above allow, nx_mask PGTABLE_NX or 0.
+	 */
+	size_t (*walk_rows)(const void *table, uint64_t va, unsigned above, unsigned nx_mask,
+			    const void *ahead, uint64_t *out_va, uint64_t *out_entry,
+			    uint8_t *traits);
+	/* the frame of each row: un-inverted, 0 where its kind has none */
+	void (*walk_frames)(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n);
 };
 
 /* All helpers of one rule set and its switches, for one instruction set. */

@@ -6,33 +6,13 @@
 
 #include "bulk_loops.h"
 #include "census.h"
-
-#define PGTABLE_SHSTK 0	/* only bits are used here: they are the same with and without */
-#include "pgtable_types.h"
+#include "walk_entry.h"
 
 #define MAX_LEVELS 5
-#define TABLE_ENTRIES 512
-#define TABLE_BYTES 4096
-#define PFN_MASK_2M ((uint64_t)0x000fffffffe00000)
-#define PFN_MASK_1G ((uint64_t)0x000fffffc0000000)
 #define MAX_LOOPS 1000
 
-/*
- * Swap entries keep their type in bits 59 to 63 and the inverted offset in 9
- * to 58.  Types count from 0 for swap files and from 31 down for special uses.
- * How many of these there are depends on version and configuration, never more
- * than ten; a marker is the topmost or, in 5.19 to 6.2, the one below it.
- */
-#define SWP_TYPE_SHIFT 59
-#define SWP_OFFSET_SHIFT 9
-#define SWP_OFFSET_MASK (((uint64_t)1 << 50) - 1)
-#define SWP_PFN_MASK (((uint64_t)1 << 40) - 1)
-#define SWP_FIRST_SPECIAL 22
-#define SWP_FIRST_MARKER 30
-#define SWP_MAX_MARKER 7	/* uffd-wp 1, poisoned 2, guard 4 */
-#define SWP_UNUSED_BITS 0xf0	/* bits 4 to 7 of a swap entry are clear */
-
 struct pgtable_walk {
+	const struct pgtable_block_ops *ops;
 	const struct pgtable_segment *segments;
 	size_t nsegments;
 	size_t last_segment;
@@ -57,27 +37,6 @@ struct pgtable_walk {
 static inline unsigned level_shift(unsigned level)
 {
 	return PAGE_SHIFT + 9 * (level - 1);
-}
-
-static inline int is_leaf(uint64_t entry, unsigned level)
-{
-	if (!(entry & _PAGE_PRESENT))
-		return 0;
-	return level == 1 || (level <= 3 && (entry & _PAGE_PSE));
-}
-
-static inline int is_table(uint64_t entry, unsigned level)
-{
-	return (entry & _PAGE_PRESENT) && !is_leaf(entry, level);
-}
-
-static inline uint64_t frame_mask(uint64_t entry, unsigned level)
-{
-	if (level == 2 && (entry & _PAGE_PSE))
-		return PFN_MASK_2M;
-	if (level == 3 && (entry & _PAGE_PSE))
-		return PFN_MASK_1G;
-	return PTE_PFN_MASK;
 }
 
 /* Address of an entry; the top table's upper half is sign-extended. */
@@ -206,13 +165,15 @@ static int reach(struct pgtable_walk *walk, uint64_t pa, unsigned level, uint64_
 	return 0;
 }
 
-struct pgtable_walk *pgtable_walk_new(const struct pgtable_segment *segments, size_t n,
+struct pgtable_walk *pgtable_walk_new(const struct pgtable_block_ops *ops,
+				      const struct pgtable_segment *segments, size_t n,
 				      uint64_t root, unsigned levels, int nxe)
 {
 	struct pgtable_walk *walk = calloc(1, sizeof(*walk));
 
 	if (!walk)
 		return NULL;
+	walk->ops = ops;
 	walk->segments = segments;
 	walk->nsegments = n;
 	walk->levels = levels;
@@ -233,13 +194,31 @@ void pgtable_walk_free(struct pgtable_walk *walk)
 	free(walk);
 }
 
-static size_t count_entries(const pgtable_word *table)
+static size_t count_entries(const struct pgtable_walk *walk, const void *table)
 {
-	uint64_t count = 0;
+	const struct pgtable_condition not_zero = { ~(uint64_t)0, 0, 1 };
 
-	for (size_t i = 0; i < TABLE_ENTRIES; i++)
-		count += table[i] != 0;
-	return count;
+	return walk->ops->count(&not_zero, table, TABLE_ENTRIES);
+}
+
+/* The first entry from i on that is not zero, or TABLE_ENTRIES; most upper tables are nearly empty. */
+static inline size_t next_used(const pgtable_word *entries, size_t i)
+{
+	while (i % 8 && i < TABLE_ENTRIES && !entries[i])
+		i++;
+	if (i % 8)
+		return i;
+	for (; i < TABLE_ENTRIES; i += 8) {
+		uint64_t any = 0;
+
+		for (size_t j = 0; j < 8; j++)
+			any |= entries[i + j];
+		if (any)
+			break;
+	}
+	while (i < TABLE_ENTRIES && !entries[i])
+		i++;
+	return i;
 }
 
 /* The next table is seldom the next page, so the processor does not foresee it. */
@@ -251,20 +230,18 @@ static inline void prefetch_table(const void *table)
 		__builtin_prefetch((const char *)table + at);
 }
 
-static int discover_table(struct pgtable_walk *walk, size_t index, int list)
+static int discover_table(struct pgtable_walk *walk, size_t index)
 {
 	/* a copy: reach() may move the tables */
 	struct pgtable_table table = walk->tables[index];
 	const pgtable_word *entries = table.data;
 
-	if (!entries || (table.level == 1 && !list))
+	if (!entries)
 		return 0;
 	if (index + 1 < walk->ntables)
 		prefetch_table(walk->tables[index + 1].data);
-	walk->tables[index].entries = count_entries(entries);
-	if (table.level == 1)
-		return 0;
-	for (size_t i = 0; i < TABLE_ENTRIES; i++) {
+	walk->tables[index].entries = count_entries(walk, entries);
+	for (size_t i = next_used(entries, 0); i < TABLE_ENTRIES; i = next_used(entries, i + 1)) {
 		uint64_t entry = entries[i];
 
 		if (is_table(entry, table.level) &&
@@ -275,18 +252,33 @@ static int discover_table(struct pgtable_walk *walk, size_t index, int list)
 	return 0;
 }
 
-int pgtable_walk_discover(struct pgtable_walk *walk, int list)
+int pgtable_walk_discover(struct pgtable_walk *walk)
 {
 	size_t index = 0;
 
-	for (unsigned level = walk->levels; level >= 1; level--) {
+	for (unsigned level = walk->levels; level > 1; level--) {
 		walk->level_end[level] = walk->ntables;
 		for (; index < walk->level_end[level]; index++) {
-			if (discover_table(walk, index, list))
+			if (discover_table(walk, index))
 				return -1;
 		}
 	}
+	walk->level_end[1] = walk->ntables;
+	for (; index < walk->ntables; index++)
+		walk->tables[index].entries = walk->tables[index].data ? TABLE_ENTRIES : 0;
 	return 0;
+}
+
+void pgtable_walk_count(struct pgtable_walk *walk)
+{
+	for (size_t i = walk->level_end[2]; i < walk->ntables; i++) {
+		struct pgtable_table *table = &walk->tables[i];
+
+		if (i + 1 < walk->ntables)
+			prefetch_table(table[1].data);
+		if (table->data)
+			table->entries = count_entries(walk, table->data);
+	}
 }
 
 const struct pgtable_table *pgtable_walk_tables(const struct pgtable_walk *walk, size_t *n)
@@ -383,95 +375,21 @@ static void stop(struct visit *visit, uint64_t va)
 	}
 }
 
-/* The low bits that a swap entry stores its type and offset above. */
-static int is_swap_like(uint64_t va, uint64_t entry, unsigned level)
+void pgtable_walk_kinds(const uint8_t *restrict traits, uint8_t *restrict kinds, size_t n)
 {
-	unsigned type = entry >> SWP_TYPE_SHIFT;
-
-	/* the kernel half is never swapped, and tables of huge pages have no swap files */
-	return !(va >> 63 || entry & SWP_UNUSED_BITS || (level > 1 && type < SWP_FIRST_SPECIAL));
-}
-
-static uint64_t swap_offset(uint64_t entry)
-{
-	return ~entry >> SWP_OFFSET_SHIFT & SWP_OFFSET_MASK;
-}
-
-static enum pgtable_kind classify_not_present(uint64_t va, uint64_t entry, unsigned level)
-{
-	unsigned type = entry >> SWP_TYPE_SHIFT;
-	uint64_t offset = swap_offset(entry);
-
-	if (level > 3)
-		return PGTABLE_KIND_OTHER;
-	if (entry & _PAGE_PROTNONE)
-		return PGTABLE_KIND_PROT_NONE;
-	if (!is_swap_like(va, entry, level))
-		return PGTABLE_KIND_OTHER;
-	if (type < SWP_FIRST_SPECIAL)
-		return PGTABLE_KIND_SWAP;
-	if (type >= SWP_FIRST_MARKER && offset && offset <= SWP_MAX_MARKER)
-		return PGTABLE_KIND_MARKER;
-	return PGTABLE_KIND_MIGRATION;
-}
-
-static uint64_t frame_of(uint64_t entry, unsigned traits)
-{
-	unsigned level = traits / PGTABLE_LEVEL;
-
-	if (!(traits & PGTABLE_NOT_PRESENT))
-		return entry & (traits & PGTABLE_TABLE ? PTE_PFN_MASK : frame_mask(entry, level));
-	switch (traits % PGTABLE_NOT_PRESENT) {
-	case PGTABLE_KIND_SWAP:
-	case PGTABLE_KIND_MARKER:
-		return 0;
-	case PGTABLE_KIND_MIGRATION:
-		return (swap_offset(entry) & SWP_PFN_MASK) << PAGE_SHIFT;
-	default:
-		/* a non-zero entry that is not present stores its frame inverted */
-		return ~entry & frame_mask(entry, level);
-	}
-}
-
-/* Mostly all are leaves of level 1, which vectors do at once; then the others. */
-static void put_frames(const uint64_t *restrict entry, const uint8_t *restrict traits,
-		       uint64_t *restrict pa, size_t n)
-{
-	const uint8_t rights = PGTABLE_WRITABLE | PGTABLE_USER | PGTABLE_NX;
-	uint16_t odd[TABLE_ENTRIES];
-	size_t nodd = 0;
-	uint8_t others = 0;
-
 	for (size_t i = 0; i < n; i++) {
-		pa[i] = entry[i] & PTE_PFN_MASK;
-		others |= (traits[i] & ~rights) ^ PGTABLE_LEVEL;
-	}
-	if (!others)
-		return;
-	for (size_t i = 0; i < n; i++) {
-		odd[nodd] = i;
-		nodd += (traits[i] & ~rights) != PGTABLE_LEVEL;
-	}
-	for (size_t i = 0; i < nodd; i++)
-		pa[odd[i]] = frame_of(entry[odd[i]], traits[odd[i]]);
-}
+		uint8_t absent = -(traits[i] / PGTABLE_NOT_PRESENT & 1);	/* all bits or none */
+		uint8_t present = traits[i] / PGTABLE_TABLE & 1;	/* PGTABLE_KIND_LEAF or _TABLE */
 
-void pgtable_walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n)
-{
-	for (size_t i = 0; i < n; i += TABLE_ENTRIES) {
-		size_t some = n - i < TABLE_ENTRIES ? n - i : TABLE_ENTRIES;
-
-		put_frames(entry + i, traits + i, pa + i, some);
+		kinds[i] = (traits[i] % PGTABLE_NOT_PRESENT & absent) | (present & ~absent);
 	}
 }
 
-/* What this entry allows of what the levels above allow. */
-static inline uint8_t combine(uint8_t above, uint64_t entry, uint8_t nx_mask)
+void pgtable_walk_flags(const uint8_t *restrict traits, uint8_t mask, uint8_t value,
+			uint8_t *restrict flags, size_t n)
 {
-	uint8_t allowed = (entry >> _PAGE_BIT_RW) & (PGTABLE_WRITABLE | PGTABLE_USER);
-	uint8_t nx = (entry >> (_PAGE_BIT_NX - 2)) & nx_mask;
-
-	return (above & (allowed | PGTABLE_NX)) | nx;
+	for (size_t i = 0; i < n; i++)
+		flags[i] = (traits[i] & mask) == value;
 }
 
 static uint8_t nx_mask_of(const struct pgtable_walk *walk)
@@ -479,104 +397,45 @@ static uint8_t nx_mask_of(const struct pgtable_walk *walk)
 	return walk->nxe ? PGTABLE_NX : 0;
 }
 
-static uint8_t traits_of(uint64_t va, uint64_t entry, unsigned level, uint8_t rights)
+static size_t list_ptes(const struct visit *visit, const struct pgtable_table *table, uint64_t va,
+			uint8_t above, const struct pgtable_columns *out, size_t at)
 {
-	uint8_t traits = level * PGTABLE_LEVEL;
-
-	if (!(entry & _PAGE_PRESENT))
-		return traits | PGTABLE_NOT_PRESENT | classify_not_present(va, entry, level);
-	return traits | rights | (is_leaf(entry, level) ? 0 : PGTABLE_TABLE);
+	return visit->walk->ops->walk_rows(table->data, va, above, nx_mask_of(visit->walk),
+					   next_table(visit, 1), out->va + at, out->entry + at,
+					   out->traits + at);
 }
 
-/* Non-zero entries and their addresses, moved together. */
-static size_t gather(const pgtable_word *table, uint64_t va, uint64_t *entries, uint64_t *addresses)
+/* Where there may be less room than a table has entries. */
+static void fill_last_ptes(struct visit *visit, const struct pgtable_table *table, uint64_t va,
+			   uint8_t above)
 {
-	size_t n = 0;
-
-	for (size_t i = 0; i < TABLE_ENTRIES; i++) {
-		uint64_t entry = table[i];
-
-		entries[n] = entry;
-		addresses[n] = va + ((uint64_t)i << PAGE_SHIFT);
-		n += entry != 0;
-	}
-	return n;
-}
-
-/* Level 1 as if all were present; returns whether they are. */
-static int put_traits(uint8_t *restrict traits, const pgtable_word *restrict entries, size_t n,
-		      uint8_t above, uint8_t nx_mask)
-{
-	uint64_t all = _PAGE_PRESENT;
-
-	for (size_t i = 0; i < n; i++)
-		all &= entries[i];
-	for (size_t i = 0; i < n; i++)
-		traits[i] = PGTABLE_LEVEL | combine(above, entries[i], nx_mask);
-	return all != 0;
-}
-
-/* Without a branch: which ones are not present is as good as random. */
-static size_t find_absent(uint16_t *absent, const uint64_t *entries, size_t n)
-{
-	size_t found = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		absent[found] = i;
-		found += !(entries[i] & _PAGE_PRESENT);
-	}
-	return found;
-}
-
-static void fill_full_ptes(struct visit *visit, const pgtable_word *table, uint64_t va)
-{
-	uint64_t *addresses = visit->out->va + visit->n;
-
-	memcpy(visit->out->entry + visit->n, table, TABLE_BYTES);
-	for (size_t i = 0; i < TABLE_ENTRIES; i++)
-		addresses[i] = va + ((uint64_t)i << PAGE_SHIFT);
-}
-
-static size_t fill_some_ptes(struct visit *visit, const pgtable_word *table, uint64_t va)
-{
-	uint64_t entries[TABLE_ENTRIES], addresses[TABLE_ENTRIES];
-	size_t n = gather(table, va, entries, addresses);
+	uint64_t addresses[TABLE_ENTRIES], entries[TABLE_ENTRIES];
+	uint8_t traits[TABLE_ENTRIES];
+	const struct pgtable_columns rows = { addresses, entries, traits, TABLE_ENTRIES };
+	const struct pgtable_columns *out = visit->out;
+	size_t n = list_ptes(visit, table, va, above, &rows, 0);
 
 	if (n > visit->capacity - visit->n) {
 		n = visit->capacity - visit->n;
 		stop(visit, addresses[n]);
 	}
-	memcpy(visit->out->entry + visit->n, entries, n * sizeof(*entries));
-	memcpy(visit->out->va + visit->n, addresses, n * sizeof(*addresses));
-	return n;
-}
-
-static void fill_ptes(struct visit *visit, const struct pgtable_table *table, uint64_t va,
-		      uint8_t above)
-{
-	const struct pgtable_columns *out = visit->out;
-	const uint64_t *entries = out->entry + visit->n;
-	uint8_t *traits = out->traits + visit->n;
-	size_t n = TABLE_ENTRIES;
-
-	if (table->entries == TABLE_ENTRIES && n <= visit->capacity - visit->n)
-		fill_full_ptes(visit, table->data, va);
-	else
-		n = fill_some_ptes(visit, table->data, va);
-	if (!put_traits(traits, entries, n, above, nx_mask_of(visit->walk))) {
-		uint16_t absent[TABLE_ENTRIES];
-		size_t nabsent = find_absent(absent, entries, n);
-
-		for (size_t i = 0; i < nabsent; i++) {
-			size_t at = absent[i];
-
-			traits[at] = traits_of(out->va[visit->n + at], entries[at], 1, 0);
-		}
-	}
+	memcpy(out->va + visit->n, addresses, n * sizeof(*addresses));
+	memcpy(out->entry + visit->n, entries, n * sizeof(*entries));
+	memcpy(out->traits + visit->n, traits, n);
 	visit->n += n;
 }
 
-static void fill_table(struct visit *visit, const struct pgtable_table *table, uint64_t va,
+static void fill_ptes(struct visit *visit, struct pgtable_table *table, uint64_t va, uint8_t above)
+{
+	if (visit->capacity - visit->n < TABLE_ENTRIES) {
+		fill_last_ptes(visit, table, va, above);
+		return;
+	}
+	table->entries = list_ptes(visit, table, va, above, visit->out, visit->n);
+	visit->n += table->entries;
+}
+
+static void fill_table(struct visit *visit, struct pgtable_table *table, uint64_t va,
 		       uint8_t above)
 {
 	const pgtable_word *entries = table->data;
@@ -584,18 +443,16 @@ static void fill_table(struct visit *visit, const struct pgtable_table *table, u
 	unsigned level = table->level;
 
 	if (level == 1) {
-		prefetch_table(next_table(visit, level));
 		fill_ptes(visit, table, va, above);
 		return;
 	}
 	visit->path[level] = table->pa;
-	for (size_t i = 0; i < TABLE_ENTRIES && !visit->walk->stopped; i++) {
+	for (size_t i = next_used(entries, 0); i < TABLE_ENTRIES && !visit->walk->stopped;
+	     i = next_used(entries, i + 1)) {
 		uint64_t entry = entries[i], at = entry_va(visit->walk, va, level, i);
 		uint8_t rights = combine(above, entry, nx_mask_of(visit->walk));
-		const struct pgtable_table *child;
+		struct pgtable_table *child;
 
-		if (!entry)
-			continue;
 		if (visit->n == visit->capacity) {
 			stop(visit, at);
 			return;
@@ -629,7 +486,7 @@ static void census_table(struct visit *visit, const struct pgtable_table *table,
 	if (level == 1)
 		return;
 	visit->path[level] = table->pa;
-	for (size_t i = 0; i < TABLE_ENTRIES; i++) {
+	for (size_t i = next_used(entries, 0); i < TABLE_ENTRIES; i = next_used(entries, i + 1)) {
 		uint64_t entry = entries[i], at = entry_va(visit->walk, va, level, i);
 		const struct pgtable_table *child;
 

@@ -2,10 +2,11 @@
 /*
  * From the physical pages of a machine to its page-table entries in columns.
  *
- * A walk has two steps.  Discovery goes level by level over every table once
- * and counts, so that the result's memory is known before it is made; then the
- * columns are filled, in address order.  Nothing in the image is trusted: what
- * changes or lies in between is cut off, never followed out of bounds.
+ * A walk has two steps.  Discovery goes level by level over the upper tables, which
+ * bounds the result before its memory is made; then the columns are filled, in
+ * address order.  Tables of level 1, nearly all memory there is, are read once only,
+ * unless an exact count is asked for in between.  Nothing in the image is trusted:
+ * what changes or lies in between is cut off, never followed out of bounds.
  */
 #ifndef PGTABLE_WALK_H
 #define PGTABLE_WALK_H
@@ -13,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct pgtable_block_ops;
 struct pgtable_census;
 struct pgtable_walk;
 
@@ -41,7 +43,7 @@ struct pgtable_table {
 	uint64_t va;		/* lowest address that it translates */
 	uint64_t times;		/* at how many addresses it can be reached, loops and all; saturates */
 	uint64_t reached;	/* how often the last fill or census came to it */
-	uint32_t entries;	/* non-zero ones */
+	uint32_t entries;	/* non-zero ones, at most: until counted or filled, all of level 1 */
 	uint32_t level;
 };
 
@@ -75,18 +77,22 @@ struct pgtable_columns {
 };
 
 /* root: physical address of the top table; levels: 4 or 5.  NULL without memory. */
-struct pgtable_walk *pgtable_walk_new(const struct pgtable_segment *segments, size_t n,
+struct pgtable_walk *pgtable_walk_new(const struct pgtable_block_ops *ops,
+				      const struct pgtable_segment *segments, size_t n,
 				      uint64_t root, unsigned levels, int nxe);
 void pgtable_walk_free(struct pgtable_walk *walk);
 
-/*
- * Find every table, and count its entries (those of level 1 only if they will be
- * listed: it means reading them).  Returns 0, or -1 without memory.
- */
-int pgtable_walk_discover(struct pgtable_walk *walk, int list);
+/* Find every table.  Returns 0, or -1 without memory. */
+int pgtable_walk_discover(struct pgtable_walk *walk);
+
+/* Count the entries of level 1 too, which means reading all of it. */
+void pgtable_walk_count(struct pgtable_walk *walk);
 const struct pgtable_table *pgtable_walk_tables(const struct pgtable_walk *walk, size_t *n);
 
-/* What a visit of all tables comes to, at most: less only if there are loops.  Saturates. */
+/*
+ * What a visit of all tables comes to, at most: once all are counted, less only if
+ * there are loops.  Saturates.
+ */
 struct pgtable_bounds {
 	uint64_t once;		/* rows, with every table expanded at its first address only */
 	uint64_t everywhere;	/* rows, with shared tables expanded wherever they are reached */
@@ -98,8 +104,12 @@ struct pgtable_bounds pgtable_walk_bounds(const struct pgtable_walk *walk);
 /* Fill rows in address order, at most capacity.  Returns how many. */
 size_t pgtable_walk_fill(struct pgtable_walk *walk, const struct pgtable_columns *out, int once);
 
-/* The frame of each of n rows: un-inverted, 0 where the kind has none. */
-void pgtable_walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n);
+/* The enum pgtable_kind of each. */
+void pgtable_walk_kinds(const uint8_t *traits, uint8_t *kinds, size_t n);
+
+/* Whether (traits & mask) == value, of each: 0 or 1. */
+void pgtable_walk_flags(const uint8_t *traits, uint8_t mask, uint8_t value, uint8_t *flags,
+			size_t n);
 
 /*
  * Count the entries of every table instead: census[half * 5 + level - 1], half

@@ -54,6 +54,9 @@ LOOP_SOURCES = (
     "pgtable_types.h",
     "shim.h",
     "stream.h",
+    "walk.h",
+    "walk_entry.h",
+    "walk_loops.h",
 )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..census import Census, new_histogram, read_histogram
 from ..engines._native import ffi, lib
+from ..engines.native import native
 from ..files import replacing
 from . import export
 from .segments import Segments
@@ -51,6 +52,9 @@ KIND_NAMES = ("leaf", "table", "prot_none", "swap", "migration", "marker", "othe
 ALWAYS_VISITED = 1 << 15
 #: Beyond that, how many times as many as there are.
 EXPANSION = 4
+#: Rows from which on memory is reserved rather than rows counted: of less, the C library
+#: keeps what was freed, and new memory costs more than counting.
+RESERVED_FROM = 1 << 22
 #: Reports of one kind that are listed; the rest is counted.
 MAX_REPORTS = 1000
 
@@ -166,7 +170,7 @@ class Walk:
     def pa(self) -> np.ndarray:
         """Frame of each entry (uint64)."""
         pa = np.empty(len(self), np.uint64)
-        lib.pgtable_walk_frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
+        native().ops.walk_frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
         return pa
 
     @cached_property
@@ -177,31 +181,30 @@ class Walk:
     @cached_property
     def kind(self) -> np.ndarray:
         """:class:`Kind` of each entry (uint8)."""
-        traits = self._traits
-        absent = -(traits // np.uint8(lib.PGTABLE_NOT_PRESENT) & np.uint8(1))  # 0 or all ones
-        low = traits & np.uint8(lib.PGTABLE_NOT_PRESENT - 1)
-        # while present, the bit TABLE decides between LEAF and TABLE, 0 and 1
-        return (low & absent) | (low // np.uint8(lib.PGTABLE_TABLE) & ~absent)
+        kind = np.empty(len(self), np.uint8)
+        lib.pgtable_walk_kinds(_pointer(self._traits), _pointer(kind), len(self))
+        return kind
 
     @cached_property
     def leaf(self) -> np.ndarray:
         """Whether each entry maps a page (bool)."""
-        return self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_TABLE) == 0
+        return self._where(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_TABLE, 0)
 
     @cached_property
     def writable(self) -> np.ndarray:
         """Whether all levels allow writing (bool)."""
-        return self._has(lib.PGTABLE_WRITABLE)
+        return self._where(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_WRITABLE, lib.PGTABLE_WRITABLE)
 
     @cached_property
     def user(self) -> np.ndarray:
         """Whether all levels allow user mode (bool)."""
-        return self._has(lib.PGTABLE_USER)
+        return self._where(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_USER, lib.PGTABLE_USER)
 
     @cached_property
     def nx(self) -> np.ndarray:
         """Whether any level forbids execution (bool)."""
-        return self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_NX) != 0
+        executable = self._where(lib.PGTABLE_NOT_PRESENT | lib.PGTABLE_NX, 0)
+        return np.logical_not(executable, out=executable)
 
     def __len__(self) -> int:
         return len(self.va)
@@ -209,9 +212,11 @@ class Walk:
     def __repr__(self) -> str:
         return f"<walk of {len(self)} entries from {self.root.pa:#x}, {self.root.levels} levels>"
 
-    def _has(self, right: int) -> np.ndarray:
-        """Tell which entries are present and allowed that."""
-        return self._traits & np.uint8(lib.PGTABLE_NOT_PRESENT | right) == right
+    def _where(self, mask: int, value: int) -> np.ndarray:
+        """Tell of which rows the traits are ``value`` under a mask."""
+        flags = np.empty(len(self), np.bool_)
+        lib.pgtable_walk_flags(_pointer(self._traits), mask, value, _pointer(flags), len(self))
+        return flags
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -264,20 +269,32 @@ class Walk:
 
 
 class _Native:
-    """One walk in C."""
+    """One walk in C; of tables of level 1 it knows the entries at most, until counted."""
 
-    def __init__(self, segments: Segments, root: Root, listing: bool):
+    def __init__(self, segments: Segments, root: Root):
         self.segments = segments  # keeps the memory alive
         walk = lib.pgtable_walk_new(
-            segments.pointer, len(segments.table), root.pa, root.levels, root.nxe
+            native().ops, segments.pointer, len(segments.table), root.pa, root.levels, root.nxe
         )
         if not walk:
             raise MemoryError("no memory for a walk")
         self.walk = ffi.gc(walk, lib.pgtable_walk_free)
-        if lib.pgtable_walk_discover(self.walk, listing):
+        if lib.pgtable_walk_discover(self.walk):
             raise MemoryError("no memory for the list of tables; the image may be damaged")
 
-        self.bounds = lib.pgtable_walk_bounds(self.walk)
+    def count(self) -> None:
+        lib.pgtable_walk_count(self.walk)
+
+    @property
+    def bounds(self) -> Any:
+        return lib.pgtable_walk_bounds(self.walk)
+
+    def fill(self, columns: dict[str, np.ndarray], once: bool) -> int:
+        out = ffi.new("struct pgtable_columns *")
+        for name, column in columns.items():
+            setattr(out, name, _pointer(column))
+        out.capacity = len(columns["va"])
+        return lib.pgtable_walk_fill(self.walk, out, once)
 
     @property
     def excessive(self) -> bool:
@@ -322,29 +339,46 @@ def _pointer(column: np.ndarray) -> Any:
 
 def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
     """Walk the tables in these segments; see ``Image.walk``."""
-    native = _Native(segments, root, listing=True)
-    bounds = native.bounds
-    once = native.excessive if limit is None else bounds.everywhere > limit
-    rows = bounds.once if once else bounds.everywhere
-    if limit is not None:
-        rows = min(rows, limit)
+    walk = _Native(segments, root)
+    once = limit is None and walk.excessive
+    columns = None
+    if limit is None and not once and walk.bounds.everywhere >= RESERVED_FROM:
+        columns = _reserve(walk.bounds.everywhere)
+    everywhere = 0
+    if columns is None:
+        walk.count()
+        bounds = walk.bounds
+        once = once or (limit is not None and bounds.everywhere > limit)
+        if once and bounds.everywhere > bounds.once:
+            everywhere = bounds.everywhere
+        columns = _columns(bounds.once if once else bounds.everywhere, limit)
+    filled = walk.fill(columns, once)
+    if filled < len(columns["va"]):
+        for column in columns.values():
+            column.resize(filled, refcheck=False)  # returns the memory
+    found = Walk(root, **columns, tables=walk.tables())
+    _report_all(found, walk, everywhere)
+    return found
+
+
+def _reserve(rows: int) -> dict[str, np.ndarray] | None:
+    """Return columns for so many rows at most, or None where that is too much to ask for.
+
+    What is not written takes no memory, so this saves counting rows first.
+    """
     try:
-        columns = {name: np.empty(rows, dtype) for name, dtype in _FILLED.items()}
+        return {name: np.empty(rows, dtype) for name, dtype in _FILLED.items()}
     except (MemoryError, ValueError):
+        return None
+
+
+def _columns(rows: int, limit: int | None) -> dict[str, np.ndarray]:
+    columns = _reserve(rows if limit is None else min(rows, limit))
+    if columns is None:
         raise MemoryError(
             f"{rows} entries do not fit in memory; walk with a limit, or count with census()"
-        ) from None
-    out = ffi.new("struct pgtable_columns *")
-    for name, column in columns.items():
-        setattr(out, name, _pointer(column))
-    out.capacity = rows
-    filled = lib.pgtable_walk_fill(native.walk, out, once)
-    if filled < rows:  # loops were cut off; shrinking returns the rest
-        for column in columns.values():
-            column.resize(filled, refcheck=False)
-    walk = Walk(root, **columns, tables=native.tables())
-    _report_all(walk, native, bounds.everywhere if once and bounds.everywhere > bounds.once else 0)
-    return walk
+        )
+    return columns
 
 
 def _report_all(walk: Walk, native: _Native, everywhere: int) -> None:
@@ -389,9 +423,9 @@ def _report_shared(walk: Walk) -> None:
 
 def run_census(segments: Segments, root: Root) -> dict[tuple[str, int], Census]:
     """Count the entries of the tables in these segments; see ``Image.census``."""
-    native = _Native(segments, root, listing=False)
+    walk = _Native(segments, root)
     histograms = [new_histogram() for _ in range(10)]
-    if lib.pgtable_walk_census(native.walk, histograms, native.excessive):
+    if lib.pgtable_walk_census(walk.walk, histograms, walk.excessive):
         raise MemoryError("no memory for the histograms of a census")
     found = {}
     for i, histogram in enumerate(histograms):
