@@ -153,10 +153,14 @@ def walk_table(walk: dict[str, Any]) -> str:
                 "entries_per_second_all_columns",
             )
         ]
-        ratios = [f"{found[key]:.2f}" for key in ("census_over_reading", "peak_over_result")]
+        ratios = [
+            f"{found[key]:.2f}"
+            for key in ("census_over_reading", "walk_over_reading_and_writing", "peak_over_result")
+        ]
         rows.append([name, f"{found['entries'] / 1e6:.1f} M", *rates, *ratios])
     headers = ["image", "entries", "only reading", "census", "walk", "walk, every column"]
-    return _table(rows, [*headers, "census / reading", "peak memory / result"])
+    ratios = ["census / reading", "walk / limit", "peak memory / result"]
+    return _table(rows, [*headers, *ratios])
 
 
 def walkers_table(walk: dict[str, Any]) -> str:
@@ -165,6 +169,7 @@ def walkers_table(walk: dict[str, Any]) -> str:
         ("plain_python", "plain Python"),
         ("plain_python_all_columns", "plain Python, every column"),
         ("drgn", "drgn"),
+        ("drgn_all_columns", "drgn, every column"),
     )
     rows = [
         [name, str(found["entries"]), *(_times(found.get(key)) for key, _ in others)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Walking page tables: against plain Python, drgn, and only reading the same tables.
+"""Walking page tables: against plain Python, drgn, and only reading and writing as much.
 
 ``python -m bench.walk [OUT.json] [--entries MI] [--smoke]``.  Everybody walks the same
 image in one run and takes turns, results are compared before anything is printed, and
@@ -26,24 +26,38 @@ import numpy as np
 import pgtable
 from pgtable.images import Image, Kind, Walk
 from pgtable.images.synthetic import synthesize, write
+from pgtable.memory import empty
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 FULL = {"clean": 1.0, "dirty": 2.0, "cow": 1.0}
 MIXED = {**FULL, "hole": 1.0, "swap": 0.5, "prot_none": 0.5}
 PAGE = 4096
 FRAME = 0x000F_FFFF_FFFF_F000
+TURN = 0.05  # seconds
 COLUMNS_AT_ONCE = 17  # bytes an entry: va, entry, and what the others are made of
 
 
 def medians(rounds: int, **contenders: Callable[[], Any]) -> dict[str, float]:
-    """Return the median processor time of each, in seconds; they take turns."""
+    """Return the median processor time of each, in seconds.
+
+    They take turns; in its turn a short one is repeated for TURN seconds, since its first
+    run pays for the caches that the one before it has filled.
+    """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
-            began = time.process_time()
-            run()
-            times[name].append(time.process_time() - began)
+            times[name].append(_turn(run))
     return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def _turn(run: Callable[[], Any]) -> float:
+    """Return the median processor time of the runs of one turn."""
+    times: list[float] = []
+    while sum(times) < TURN:
+        began = time.process_time()
+        run()
+        times.append(time.process_time() - began)
+    return statistics.median(times)
 
 
 Row = tuple[int, int, int, int, int, bool, bool, bool, bool]
@@ -115,6 +129,11 @@ def only_read(image: Image, walk: Walk) -> Callable[[], None]:
     return lambda: np.bitwise_xor.reduce(words)
 
 
+def only_write(size: int) -> Callable[[], None]:
+    """Return what makes new memory of so many bytes and writes it once."""
+    return lambda: empty(size // 8, np.uint64).fill(1)
+
+
 def peak_resident(run: Callable[[], Any]) -> int:
     """Return how many bytes of anonymous memory a call adds at most, in a child process."""
     reader, writer = os.pipe()
@@ -158,6 +177,7 @@ def measure_image(path: Path, mix: dict[str, float], entries: int, rounds: int) 
         times = medians(
             rounds,
             reading=read,
+            writing=only_write(size),
             walk=lambda: image.walk(root, 4),
             all_columns=lambda: image.walk(root, 4).columns,
             census=lambda: image.census(root, 4),
@@ -171,6 +191,7 @@ def measure_image(path: Path, mix: dict[str, float], entries: int, rounds: int) 
         "entries_per_second_all_columns": found / times["all_columns"],
         "census_entries_per_second": found / times["census"],
         "census_over_reading": times["census"] / times["reading"],
+        "walk_over_reading_and_writing": times["walk"] / (times["reading"] + times["writing"]),
         "peak_over_result": peak / size,
     }
 
@@ -211,13 +232,15 @@ def measure_others(directory: Path, entries: int, rounds: int) -> dict[str, Any]
                 all_columns=partial(_all_columns, image, root),
                 python=partial(plain_walk, read, top, 4),
             )
+        # drgn opens what names its kernel only
+        drgn = _drgn(path, top, walk) if name == "k61-256" else None
         results[name] = {
             "entries": len(walk),
             "plain_python": times["python"] / times["ours"],
             "plain_python_all_columns": times["python"] / times["all_columns"],
+            "drgn": drgn and drgn / times["ours"],
+            "drgn_all_columns": drgn and drgn / times["all_columns"],
         }
-        if name == "k61-256":
-            results[name]["drgn"] = _drgn(core, top, walk, times["ours"])
     return results
 
 
@@ -245,7 +268,8 @@ def _all_columns(image: Image, root: int | None) -> dict[str, np.ndarray]:
     return image.walk(root, 4).columns
 
 
-def _drgn(core: Path, root: int, walk: Walk, ours: float) -> float | None:
+def _drgn(core: Path, root: int, walk: Walk) -> float | None:
+    """Return the time of the same walk with drgn's reads of physical memory, if it is there."""
     try:
         import drgn
     except ImportError:
@@ -254,11 +278,10 @@ def _drgn(core: Path, root: int, walk: Walk, ours: float) -> float | None:
     program.set_core_dump(core)
 
     def read(pa: int) -> bytes:
-        entries = [program.read_u64(pa + 8 * i, True) for i in range(512)]
-        return struct.pack("<512Q", *entries)
+        return program.read(pa, PAGE, True)
 
     assert_same(plain_walk(read, root, 4), walk)
-    return medians(2, drgn=lambda: plain_walk(read, root, 4))["drgn"] / ours
+    return medians(2, drgn=lambda: plain_walk(read, root, 4))["drgn"]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -194,11 +194,21 @@ void pgtable_walk_free(struct pgtable_walk *walk)
 	free(walk);
 }
 
-static size_t count_entries(const struct pgtable_walk *walk, const void *table)
+/*
+ * Meanwhile memory ahead (or NULL) is asked for: the next table is seldom the next page,
+ * so the processor does not foresee it.
+ */
+static size_t count_entries(const struct pgtable_walk *walk, const void *table, const void *ahead)
 {
 	const struct pgtable_condition not_zero = { ~(uint64_t)0, 0, 1 };
+	size_t some = TABLE_ENTRIES / 8, count = 0;
 
-	return walk->ops->count(&not_zero, table, TABLE_ENTRIES);
+	for (size_t i = 0; i < TABLE_ENTRIES; i += some) {
+		for (size_t line = 0; ahead && line < some; line += 8)
+			__builtin_prefetch((const pgtable_word *)ahead + i + line);
+		count += walk->ops->count(&not_zero, (const pgtable_word *)table + i, some);
+	}
+	return count;
 }
 
 /* The first entry from i on that is not zero, or TABLE_ENTRIES; most upper tables are nearly empty. */
@@ -221,15 +231,6 @@ static inline size_t next_used(const pgtable_word *entries, size_t i)
 	return i;
 }
 
-/* The next table is seldom the next page, so the processor does not foresee it. */
-static inline void prefetch_table(const void *table)
-{
-	if (!table)
-		return;
-	for (size_t at = 0; at < TABLE_BYTES; at += 64)
-		__builtin_prefetch((const char *)table + at);
-}
-
 static int discover_table(struct pgtable_walk *walk, size_t index)
 {
 	/* a copy: reach() may move the tables */
@@ -238,9 +239,8 @@ static int discover_table(struct pgtable_walk *walk, size_t index)
 
 	if (!entries)
 		return 0;
-	if (index + 1 < walk->ntables)
-		prefetch_table(walk->tables[index + 1].data);
-	walk->tables[index].entries = count_entries(walk, entries);
+	walk->tables[index].entries = count_entries(
+		walk, entries, index + 1 < walk->ntables ? walk->tables[index + 1].data : NULL);
 	for (size_t i = next_used(entries, 0); i < TABLE_ENTRIES; i = next_used(entries, i + 1)) {
 		uint64_t entry = entries[i];
 
@@ -274,10 +274,9 @@ void pgtable_walk_count(struct pgtable_walk *walk)
 	for (size_t i = walk->level_end[2]; i < walk->ntables; i++) {
 		struct pgtable_table *table = &walk->tables[i];
 
-		if (i + 1 < walk->ntables)
-			prefetch_table(table[1].data);
 		if (table->data)
-			table->entries = count_entries(walk, table->data);
+			table->entries = count_entries(walk, table->data,
+						       i + 1 < walk->ntables ? table[1].data : NULL);
 	}
 }
 

@@ -16,6 +16,7 @@ from ..census import Census, new_histogram, read_histogram
 from ..engines._native import ffi, lib
 from ..engines.native import native
 from ..files import replacing
+from ..memory import empty, empty_columns
 from . import export
 from .segments import Segments
 
@@ -52,9 +53,11 @@ KIND_NAMES = ("leaf", "table", "prot_none", "swap", "migration", "marker", "othe
 ALWAYS_VISITED = 1 << 15
 #: Beyond that, how many times as many as there are.
 EXPANSION = 4
-#: Rows from which on memory is reserved rather than rows counted: of less, the C library
-#: keeps what was freed, and new memory costs more than counting.
+#: Rows from which on memory is reserved rather than rows counted: with fewer, what is left
+#: over of the last huge page of each column would be much of the result.
 RESERVED_FROM = 1 << 22
+#: If fewer were found, they are copied to memory of their own size: huge pages are not.
+COPIED_BELOW = 1 << 20
 #: Reports of one kind that are listed; the rest is counted.
 MAX_REPORTS = 1000
 
@@ -169,19 +172,20 @@ class Walk:
     @cached_property
     def pa(self) -> np.ndarray:
         """Frame of each entry (uint64)."""
-        pa = np.empty(len(self), np.uint64)
+        pa = empty(len(self), np.uint64)
         native().ops.walk_frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
         return pa
 
     @cached_property
     def level(self) -> np.ndarray:
         """Level of each entry (uint8)."""
-        return self._traits // np.uint8(lib.PGTABLE_LEVEL)
+        level = empty(len(self), np.uint8)
+        return np.floor_divide(self._traits, np.uint8(lib.PGTABLE_LEVEL), out=level)
 
     @cached_property
     def kind(self) -> np.ndarray:
         """:class:`Kind` of each entry (uint8)."""
-        kind = np.empty(len(self), np.uint8)
+        kind = empty(len(self), np.uint8)
         lib.pgtable_walk_kinds(_pointer(self._traits), _pointer(kind), len(self))
         return kind
 
@@ -214,7 +218,7 @@ class Walk:
 
     def _where(self, mask: int, value: int) -> np.ndarray:
         """Tell of which rows the traits are ``value`` under a mask."""
-        flags = np.empty(len(self), np.bool_)
+        flags = empty(len(self), np.bool_)
         lib.pgtable_walk_flags(_pointer(self._traits), mask, value, _pointer(flags), len(self))
         return flags
 
@@ -352,10 +356,7 @@ def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
         if once and bounds.everywhere > bounds.once:
             everywhere = bounds.everywhere
         columns = _columns(bounds.once if once else bounds.everywhere, limit)
-    filled = walk.fill(columns, once)
-    if filled < len(columns["va"]):
-        for column in columns.values():
-            column.resize(filled, refcheck=False)  # returns the memory
+    columns = _shortened(columns, walk.fill(columns, once))
     found = Walk(root, **columns, tables=walk.tables())
     _report_all(found, walk, everywhere)
     return found
@@ -367,18 +368,32 @@ def _reserve(rows: int) -> dict[str, np.ndarray] | None:
     What is not written takes no memory, so this saves counting rows first.
     """
     try:
-        return {name: np.empty(rows, dtype) for name, dtype in _FILLED.items()}
-    except (MemoryError, ValueError):
+        return empty_columns(rows, _FILLED)
+    except MemoryError:
         return None
 
 
 def _columns(rows: int, limit: int | None) -> dict[str, np.ndarray]:
-    columns = _reserve(rows if limit is None else min(rows, limit))
-    if columns is None:
+    rows = rows if limit is None else min(rows, limit)
+    try:
+        return empty_columns(rows, _FILLED)
+    except MemoryError:
         raise MemoryError(
             f"{rows} entries do not fit in memory; walk with a limit, or count with census()"
-        )
-    return columns
+        ) from None
+
+
+def _shortened(columns: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    """Return as many rows of what was reserved; few of them in memory of their own size."""
+    if rows == len(columns["va"]):
+        return columns
+    columns = {name: column[:rows] for name, column in columns.items()}
+    if rows >= COPIED_BELOW:
+        return columns
+    own = empty_columns(rows, _FILLED)
+    for name, column in columns.items():
+        own[name][:] = column
+    return own
 
 
 def _report_all(walk: Walk, native: _Native, everywhere: int) -> None:

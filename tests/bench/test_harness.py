@@ -183,6 +183,7 @@ WALK = {
         "entries_per_second_all_columns": 90e6,
         "census_entries_per_second": 1e9,
         "census_over_reading": 2.0,
+        "walk_over_reading_and_writing": 1.25,
         "peak_over_result": 0.95,
     },
     "opening": {"open_and_walk_8_TiB_ms": 0.5},
@@ -215,9 +216,10 @@ class TestWalks:
         assert full["walk"] == "180 M/s"
         assert full["walk, every column"] == "90 M/s"
         assert full["census / reading"] == "2.00"
+        assert full["walk / limit"] == "1.25"
         dump, synthetic = report.walkers_table(WALK).splitlines()[2:]
         assert [cell.strip() for cell in dump.split("|")[1:-1]] == [
-            *("dump", "15890", "48 x", "", "200 x"),
+            *("dump", "15890", "48 x", "", "200 x", ""),
         ]
         assert "65 x" in synthetic
 
