@@ -76,13 +76,15 @@ class TestKept:
         assert not memory._kept
         other = memory.empty_columns(1 << 20, DTYPES)
         assert other["va"].ctypes.data != at
-        del last, other
+        del last
         assert len(memory._kept) == 1
         first, second = (memory.empty_columns(1 << 20, DTYPES) for _ in range(2))
-        first["va"][:] = 1
-        second["va"][:] = 2
-        assert np.all(first["va"] == 1)
+        assert first["va"].ctypes.data == at
         assert not memory._kept
+        for value, columns in enumerate((other, first, second)):
+            columns["va"][:] = value
+        assert np.all(first["va"] == 1)
+        assert np.all(other["va"] == 0)
 
     def test_the_smallest_that_is_large_enough_is_taken(self) -> None:
         arrays = [memory.empty(n << 18, np.uint64) for n in (3, 1, 2)]
