@@ -105,7 +105,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.trees", description=__doc__)
     parser.add_argument("tree", metavar="TREE", help="header package or configured kernel tree")
     parser.add_argument("--compiler", default="gcc")
-    parser.add_argument("--flags", help="of both, instead of -O3 and vector instructions")
+    parser.add_argument("--flags", help="of both, instead of optimisation and vector instructions")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     args = parser.parse_args()
     engine = pgtable.kernel_tree(args.tree, compiler=args.compiler, flags=args.flags)

@@ -49,6 +49,17 @@ def find(name: str) -> Path:
     return Path(found)
 
 
+def is_clang(path: Path) -> bool:
+    """Tell whether a compiler takes clang's options rather than gcc's."""
+    try:
+        said = subprocess.run(
+            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).stdout
+    except OSError:  # building will say what is wrong with it
+        return False
+    return b"clang" in said
+
+
 def run(commands: Sequence[Command], directory: Path) -> list[Result]:
     """Run commands side by side in a directory; none is left running on an error."""
     environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
