@@ -13,7 +13,6 @@ import json
 import lzma
 import os
 import statistics
-import struct
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,7 +23,8 @@ from typing import Any
 import numpy as np
 
 import pgtable
-from pgtable.images import Image, Kind, Walk
+from pgtable.images import Image, Walk
+from pgtable.images.reference import Row, reference_walk
 from pgtable.images.synthetic import synthesize, write
 from pgtable.memory import empty
 
@@ -32,7 +32,6 @@ DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 FULL = {"clean": 1.0, "dirty": 2.0, "cow": 1.0}
 MIXED = {**FULL, "hole": 1.0, "swap": 0.5, "prot_none": 0.5}
 PAGE = 4096
-FRAME = 0x000F_FFFF_FFFF_F000
 TURN = 0.05  # seconds
 COLUMNS_AT_ONCE = 17  # bytes an entry: va, entry, and what the others are made of
 
@@ -58,58 +57,6 @@ def _turn(run: Callable[[], Any]) -> float:
         run()
         times.append(time.process_time() - began)
     return statistics.median(times)
-
-
-Row = tuple[int, int, int, int, int, bool, bool, bool, bool]
-
-
-def plain_walk(read: Callable[[int], bytes], root: int, levels: int) -> list[Row]:
-    """Walk as one would write it down: a row of all columns for every non-zero entry."""
-    rows: list[Row] = []
-    unpack = struct.Struct("<512Q").unpack
-
-    def visit(pa: int, level: int, base: int, above: tuple[bool, bool, bool]) -> None:
-        shift = 12 + 9 * (level - 1)
-        for i, entry in enumerate(unpack(read(pa))):
-            if not entry:
-                continue
-            va = base | i << shift
-            if level == levels and i >= 256:
-                va |= (1 << 64) - (1 << shift + 9)
-            if not entry & 1:
-                kind, frame = absent(va, entry, level)
-                rows.append((va, entry, frame, level, kind, False, False, False, True))
-                continue
-            leaf = level == 1 or (level <= 3 and bool(entry & 0x80))
-            frame = entry & (FRAME & -(1 << shift) if leaf else FRAME)
-            rights = (
-                above[0] and bool(entry & 2),
-                above[1] and bool(entry & 4),
-                above[2] or bool(entry >> 63),
-            )
-            rows.append((va, entry, frame, level, 0 if leaf else 1, leaf, *rights))
-            if not leaf:
-                visit(frame, level - 1, va, rights)
-
-    visit(root, levels, 0, (True, True, False))
-    return rows
-
-
-def absent(va: int, entry: int, level: int) -> tuple[int, int]:
-    """Return kind and frame of an entry that is not present."""
-    mask = FRAME & -(1 << 12 + 9 * (level - 1)) if entry & 0x80 and level > 1 else FRAME
-    inverted = ~entry & mask
-    if level <= 3 and entry & 0x100:
-        return Kind.PROT_NONE, inverted
-    kind = entry >> 59
-    if level > 3 or va >> 63 or entry & 0xF0 or (level > 1 and kind < 22):
-        return Kind.OTHER, inverted
-    offset = ~entry >> 9 & (1 << 50) - 1
-    if kind < 22:
-        return Kind.SWAP, 0
-    if kind >= 30 and 0 < offset < 8:
-        return Kind.MARKER, 0
-    return Kind.MIGRATION, (offset & (1 << 40) - 1) << 12
 
 
 def assert_same(rows: list[Row], walk: Walk) -> None:
@@ -225,12 +172,12 @@ def measure_others(directory: Path, entries: int, rounds: int) -> dict[str, Any]
             walk = image.walk(root, 4)
             top = walk.root.pa
             read = partial(read_page, path.read_bytes(), _pieces(image))
-            assert_same(plain_walk(read, top, 4), walk)
+            assert_same(reference_walk(read, top, 4), walk)
             times = medians(
                 rounds,
                 ours=partial(image.walk, root, 4),
                 all_columns=partial(_all_columns, image, root),
-                python=partial(plain_walk, read, top, 4),
+                python=partial(reference_walk, read, top, 4),
             )
         # drgn opens what names its kernel only
         drgn = _drgn(path, top, walk) if name == "k61-256" else None
@@ -280,8 +227,8 @@ def _drgn(core: Path, root: int, walk: Walk) -> float | None:
     def read(pa: int) -> bytes:
         return program.read(pa, PAGE, True)
 
-    assert_same(plain_walk(read, root, 4), walk)
-    return medians(2, drgn=lambda: plain_walk(read, root, 4))["drgn"]
+    assert_same(reference_walk(read, root, 4), walk)
+    return medians(2, drgn=lambda: reference_walk(read, root, 4))["drgn"]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import pgtable
-from bench.walk import plain_walk
 from pgtable.images import Kind, Walk
 from pgtable.images import walk as walk_module
+from pgtable.images.reference import reference_walk
 
 PAGE = 4096
 PRESENT, RW, USER, NX = 1, 2, 4, 1 << 63
@@ -79,7 +79,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(path: Path) -> dict[str, list]:
     memory = path.read_bytes()
     read = partial(_page, memory)
-    rows = zip(*plain_walk(read, PAGE, 4), strict=True)
+    rows = zip(*reference_walk(read, PAGE, 4), strict=True)
     return dict(zip(walk_module.COLUMNS, map(list, rows), strict=True))
 
 
