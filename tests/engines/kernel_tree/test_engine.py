@@ -34,6 +34,20 @@ def test_is_what_its_text_says(mini_engine, rules):
     assert result.helpers == 64
 
 
+@pytest.mark.parametrize("extra", [-1, 0, 1, 5])
+@pytest.mark.parametrize("name", ["pte_young", "pte_write", "pte_present", "pte_none", "pte_same"])
+def test_counts_of_many_are_the_sum_of_the_tests(mini_engine, name, extra):
+    """Counted in parts of 1 Mi; an int may give any bit, or be a comparison's 0 or 1."""
+    helper = mini_engine.helpers[name]
+    array = np.resize(
+        np.random.default_rng(5).integers(0, 2**64, 997, np.uint64), (2 << 20) + extra
+    )
+    second = (array.copy(),) if helper.argument else ()
+    for other in second:
+        other[::3] ^= np.uint64(1)
+    assert helper.count(array, *second, threads=1) == np.count_nonzero(helper(array, *second))
+
+
 @pytest.mark.parametrize(
     "info",
     [

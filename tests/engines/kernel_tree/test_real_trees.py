@@ -56,6 +56,16 @@ def test_run_time_feature_computes_the_same(header_tree, series):
         assert result.clean
 
 
+def test_mask_of_physical_addresses_may_be_a_constant(header_tree):
+    constant, variable = (
+        pgtable.kernel_tree(header_tree, flags="-O1", config=config)
+        for config in ({}, {"CONFIG_DYNAMIC_PHYSICAL_MASK": True})
+    )
+    result = pgtable.compare(constant, variable)
+    assert list(result) == []
+    assert constant.helpers.keys() == variable.helpers.keys()
+
+
 def test_laws_hold(header_tree):
     laws = pgtable.check_laws(pgtable.kernel_tree(header_tree))
     assert list(laws) == []
