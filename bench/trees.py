@@ -42,7 +42,7 @@ GOAL = 1.2
 #: What helpers with a second argument get: a user's read-only page, and bits to change.
 ARGUMENT = 0x25
 
-_FLAGS = "the kernel's text takes the flags out first, and PSE says which bits those are"
+_FLAGS = "the kernel's text takes flags out as an int, and PSE says which bits those are"
 _INT = "the kernel's text gives an int: of 32 bits, where entries have 64"
 _WRITE = "the kernel's text tests Write and shadow stack apart, ours both at once"
 _MODIFY = "the kernel's text compares two truth values to turn a frame over, ours two masks"

@@ -23,7 +23,58 @@ static inline void census_each(struct pgtable_kinds *kinds, const uint32_t *keys
 /* A block: as many entries as a mask has bits. */
 #define CENSUS_BLOCK ((size_t)64)
 
-#if defined(__AVX2__) && !defined(PGTABLE_SCALAR)
+#if defined(__AVX512BW__) && !defined(PGTABLE_SCALAR)
+#include <immintrin.h>
+#define CENSUS_PEELS 1
+
+/* Keys of sixteen entries. */
+static inline __m512i census_sixteen_keys(const char *in)
+{
+	__m512i halves = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+	__m512i a = _mm512_loadu_si512(in), b = _mm512_loadu_si512(in + 64);
+	__m512i low = _mm512_permutex2var_epi32(a, halves, b);
+	__m512i high = _mm512_permutex2var_epi32(
+		a, _mm512_add_epi32(halves, _mm512_set1_epi32(1)), b);
+	__m512i flags_mask = _mm512_set1_epi32((int)CENSUS_LOW_MASK);
+	__m512i flags = _mm512_and_si512(low, flags_mask);
+	__m512i frame = _mm512_or_si512(_mm512_andnot_si512(flags_mask, low),
+					_mm512_slli_epi32(high, 12));
+	__m512i ignored = _mm512_and_si512(high, _mm512_set1_epi32((int)CENSUS_IGNORED_HIGH));
+	__m512i top = _mm512_slli_epi32(_mm512_srli_epi32(high, 25), CENSUS_TOP_SHIFT);
+
+	/* whatever is not 0 there is larger than the bit that stands for it */
+	frame = _mm512_min_epu32(frame, _mm512_set1_epi32((int)CENSUS_FRAME_BIT));
+	ignored = _mm512_min_epu32(ignored, _mm512_set1_epi32((int)CENSUS_IGNORED_BIT));
+	return _mm512_or_si512(_mm512_or_si512(flags, frame), _mm512_or_si512(ignored, top));
+}
+
+static inline void census_keys(const char *in, uint32_t *keys)
+{
+	for (size_t i = 0; i < CENSUS_BLOCK; i += 16)
+		_mm512_storeu_si512(keys + i, census_sixteen_keys(in + i * 8));
+}
+
+static inline __mmask16 census_equal(const uint32_t *keys, __m512i key)
+{
+	return _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(keys), key);
+}
+
+/* Which keys of a block are this one: a mask in their order. */
+static inline uint64_t census_find(const uint32_t *keys, uint32_t key)
+{
+	__m512i all = _mm512_set1_epi32((int)key);
+	__mmask32 low = _mm512_kunpackw(census_equal(keys + 16, all), census_equal(keys, all));
+	__mmask32 high = _mm512_kunpackw(census_equal(keys + 48, all), census_equal(keys + 32, all));
+
+	return _mm512_kunpackd(high, low);
+}
+
+static inline unsigned census_place(unsigned bit)
+{
+	return bit;
+}
+
+#elif defined(__AVX2__) && !defined(PGTABLE_SCALAR)
 #include <immintrin.h>
 #define CENSUS_PEELS 1
 

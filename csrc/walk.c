@@ -7,6 +7,7 @@
 #include "bulk_loops.h"
 #include "census.h"
 #include "walk_entry.h"
+#include "walk_order.h"
 
 #define MAX_LEVELS 5
 #define MAX_LOOPS 1000
@@ -306,6 +307,7 @@ struct visit {
 	struct pgtable_walk *walk;
 	const struct pgtable_columns *out;
 	struct pgtable_census *const *census;
+	struct pgtable_due *due;	/* of the tables of level 1 */
 	size_t n;
 	size_t capacity;
 	int once;
@@ -468,22 +470,24 @@ static void fill_table(struct visit *visit, struct pgtable_table *table, uint64_
 	}
 }
 
+/* Level 1 is put off: in which order it is counted makes no difference. */
 static void census_table(struct visit *visit, const struct pgtable_table *table, uint64_t va)
 {
 	const pgtable_word *entries = table->data;
 	unsigned level = table->level;
-	const void *next = level == 1 ? next_table(visit, level) : NULL;
 	/* only the top table has entries of both halves */
 	size_t step = level == visit->walk->levels ? TABLE_ENTRIES / 2 : TABLE_ENTRIES;
 
+	if (level == 1) {
+		visit->due[table - &visit->walk->tables[visit->walk->level_end[2]]].times[va >> 63]++;
+		return;
+	}
 	for (size_t i = 0; i < TABLE_ENTRIES; i += step) {
 		size_t half = entry_va(visit->walk, va, level, i) >> 63;
 
 		visit->err |= pgtable_census_add_table(
-			visit->census[half * MAX_LEVELS + level - 1], entries + i, step, next);
+			visit->census[half * MAX_LEVELS + level - 1], entries + i, step, NULL);
 	}
-	if (level == 1)
-		return;
 	visit->path[level] = table->pa;
 	for (size_t i = next_used(entries, 0); i < TABLE_ENTRIES; i = next_used(entries, i + 1)) {
 		uint64_t entry = entries[i], at = entry_va(visit->walk, va, level, i);
@@ -495,6 +499,16 @@ static void census_table(struct visit *visit, const struct pgtable_table *table,
 		if (child)
 			census_table(visit, child, at);
 	}
+}
+
+static void census_ptes(struct visit *visit, const struct pgtable_due *due, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t half = 0; half < 2; half++)
+			for (uint64_t left = due[i].times[half]; left; left--)
+				visit->err |= pgtable_census_add_table(
+					visit->census[half * MAX_LEVELS], due[i].data, TABLE_ENTRIES,
+					i + 1 < n ? due[i + 1].data : NULL);
 }
 
 static void begin(struct visit *visit)
@@ -524,11 +538,24 @@ size_t pgtable_walk_fill(struct pgtable_walk *walk, const struct pgtable_columns
 
 int pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census, int once)
 {
+	const struct pgtable_table *ptes = &walk->tables[walk->level_end[2]];
+	size_t nptes = walk->level_end[1] - walk->level_end[2], n;
 	struct visit visit = { .walk = walk, .census = census, .once = once };
+	struct pgtable_due *by_place = malloc((nptes + 1) * sizeof(*by_place));
 
+	visit.due = calloc(nptes + 1, sizeof(*visit.due));
+	visit.err = by_place && visit.due ? 0 : -1;
+	for (size_t i = 0; i < nptes && !visit.err; i++)
+		visit.due[i].data = ptes[i].data;
 	begin(&visit);
-	if (walk->tables[0].data)
+	if (walk->tables[0].data && !visit.err)
 		census_table(&visit, &walk->tables[0], 0);
+	if (!visit.err)
+		visit.err = pgtable_by_place(visit.due, nptes, by_place, &n);
+	if (!visit.err)
+		census_ptes(&visit, by_place, n);
+	free(by_place);
+	free(visit.due);
 	return visit.err;
 }
 

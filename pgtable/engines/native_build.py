@@ -33,7 +33,7 @@ ISAS = _sibling("isas").ISAS
 #: cache.  Debug information of all loops would be larger than the loops.
 LOOP_FLAGS = ("-falign-loops=64", "-g0")
 COMMON_FLAGS = ("-std=gnu11", "-O3", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-SOURCES = ("bulk.c", "census.c", "dispatch.c", "form.c", "parallel.c", "walk.c")
+SOURCES = ("bulk.c", "census.c", "dispatch.c", "form.c", "parallel.c", "walk.c", "walk_order.c")
 
 
 #: What the objects of each instruction set are made from.
@@ -57,6 +57,7 @@ LOOP_SOURCES = (
     "walk.h",
     "walk_entry.h",
     "walk_loops.h",
+    "walk_order.h",
 )
 
 
