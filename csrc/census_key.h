@@ -51,11 +51,13 @@ static inline uint64_t pgtable_census_stand_in(size_t key)
 
 /*
  * Counters by key, and the kinds that were seen, in the order in which they were.
- * usual: kinds that the last block was made of, so that the next is asked for them.
+ * usual: kinds that the last blocks were made of, so that the next are asked for them.
+ * found: how many of each these had, as long as that is not counted yet.
  */
 struct pgtable_kinds {
 	unsigned nusual;
 	uint32_t usual[PGTABLE_USUAL_KINDS];
+	uint32_t found[PGTABLE_USUAL_KINDS];
 	size_t n;	/* may be more than are listed */
 	uint32_t listed[PGTABLE_LISTED_KINDS];
 	uint32_t count[PGTABLE_CENSUS_KEYS];

@@ -3,8 +3,8 @@
  * The loop of a census, for whatever instruction set this is compiled for.
  *
  * Tables hold few kinds in any one place.  So of each block all entries of the kinds
- * that the block before was made of are found by comparing vectors and added at
- * once, then those of the kind of the first that is left, until none is or kinds
+ * that the blocks before were made of are found by comparing vectors and added at
+ * once, then those of the kind of the first that is left, until few are or kinds
  * are rare.  That costs the same in whatever order kinds come, and no counter waits
  * for its own last store.
  */
@@ -174,35 +174,39 @@ static inline unsigned census_place(unsigned bit)
 #ifdef CENSUS_PEELS
 /* A kind that a block has fewer of is rare: not worth looking for all of it. */
 #define CENSUS_RARE 3
+/* So few are counted one by one. */
+#define CENSUS_FEW 8
+/* Blocks after which it is asked again which kinds are usual: those of a table. */
+#define CENSUS_SPAN 8
 
 static inline uint32_t census_first(const uint32_t *keys, uint64_t left)
 {
 	return keys[census_place((unsigned)__builtin_ctzll(left))];
 }
 
-/* Add a kind of which so many were found; it is usual from now on unless rare. */
-static inline void census_found(struct pgtable_kinds *kinds, uint32_t key, uint32_t n)
-{
-	pgtable_add_kind(kinds, key, n);
-	kinds->usual[kinds->nusual] = key;
-	kinds->nusual += n >= CENSUS_RARE && kinds->nusual < PGTABLE_USUAL_KINDS - 1;
-}
-
 /* All entries of the usual kinds, without a branch on what is found.  Returns the others. */
 static inline uint64_t census_usual(struct pgtable_kinds *kinds, const uint32_t *keys)
 {
-	unsigned n = kinds->nusual;
 	uint64_t left = ~(uint64_t)0;
 
-	kinds->nusual = 0;
-	for (unsigned i = 0; i < n; i++) {
-		uint32_t key = kinds->usual[i];
-		uint64_t found = census_find(keys, key);
+	for (unsigned i = 0; i < kinds->nusual; i++) {
+		uint64_t found = census_find(keys, kinds->usual[i]);
 
-		census_found(kinds, key, (uint32_t)__builtin_popcountll(found));
+		kinds->found[i] += (uint32_t)__builtin_popcountll(found);
 		left &= ~found;
 	}
 	return left;
+}
+
+/* A kind that a block has so many of is usual from now on. */
+static inline void census_add_usual(struct pgtable_kinds *kinds, uint32_t key, uint32_t n)
+{
+	if (kinds->nusual == PGTABLE_USUAL_KINDS) {
+		pgtable_add_kind(kinds, key, n);
+		return;
+	}
+	kinds->usual[kinds->nusual] = key;
+	kinds->found[kinds->nusual++] = n;
 }
 
 static inline void census_block(struct pgtable_kinds *kinds, const char *in)
@@ -212,14 +216,14 @@ static inline void census_block(struct pgtable_kinds *kinds, const char *in)
 
 	census_keys(in, keys);
 	left = census_usual(kinds, keys);
-	while (left) {
+	while (__builtin_popcountll(left) >= CENSUS_FEW) {
 		uint32_t key = census_first(keys, left);
 		uint64_t found = census_find(keys, key);
 		uint32_t n = (uint32_t)__builtin_popcountll(found);
 
 		if (n < CENSUS_RARE)
 			break;
-		census_found(kinds, key, n);
+		census_add_usual(kinds, key, n);
 		left &= ~found;
 	}
 	if (!~left) {
@@ -228,6 +232,23 @@ static inline void census_block(struct pgtable_kinds *kinds, const char *in)
 	}
 	for (; left; left &= left - 1)
 		pgtable_add_kind(kinds, census_first(keys, left), 1);
+}
+
+/* Add what was found in so many blocks, and keep the kinds that are still usual. */
+static inline void census_settle(struct pgtable_kinds *kinds, size_t blocks)
+{
+	unsigned n = kinds->nusual;
+
+	kinds->nusual = 0;
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t key = kinds->usual[i], found = kinds->found[i];
+
+		if (found)
+			pgtable_add_kind(kinds, key, found);
+		kinds->usual[kinds->nusual] = key;
+		kinds->found[kinds->nusual] = 0;
+		kinds->nusual += found >= blocks;
+	}
 }
 #else
 /* Without a way to get a mask out of a vector: runs, of which tables are full, at once. */
@@ -246,6 +267,13 @@ static inline void census_block(struct pgtable_kinds *kinds, const char *in)
 			census_each(kinds, four, 4);
 	}
 }
+
+#define CENSUS_SPAN 1
+static inline void census_settle(struct pgtable_kinds *kinds, size_t blocks)
+{
+	(void)kinds;
+	(void)blocks;
+}
 #endif
 
 /* ahead: memory that is wanted next, as much again, or NULL. */
@@ -253,7 +281,7 @@ static void census_loop(struct pgtable_kinds *kinds, const void *entries, size_t
 			const void *ahead)
 {
 	const pgtable_word *in = entries;
-	size_t done = 0;
+	size_t done = 0, blocks = 0;
 
 	for (; n - done >= CENSUS_BLOCK; done += CENSUS_BLOCK) {
 		/* memory would idle while a block is counted */
@@ -261,7 +289,13 @@ static void census_loop(struct pgtable_kinds *kinds, const void *entries, size_t
 			for (size_t i = 0; i < CENSUS_BLOCK; i += 64 / sizeof(*in))
 				__builtin_prefetch((const pgtable_word *)ahead + done + i);
 		census_block(kinds, (const char *)(in + done));
+		if (++blocks == CENSUS_SPAN) {
+			census_settle(kinds, blocks);
+			blocks = 0;
+		}
 	}
+	if (blocks)
+		census_settle(kinds, blocks);
 	for (; done < n; done++)
 		pgtable_add_kind(kinds, pgtable_census_key(in[done]), 1);
 }

@@ -57,7 +57,6 @@ LOOP_SOURCES = (
     "walk.h",
     "walk_entry.h",
     "walk_loops.h",
-    "walk_order.h",
 )
 
 
