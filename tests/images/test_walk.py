@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -282,3 +283,54 @@ def test_results_stay_after_the_image_is_closed(memory: Memory, tmp_path: Path) 
     assert walk.columns["pa"].tolist()[-1] == 0
     assert repr(walk) == "<walk of 4 entries from 0x1000, 4 levels>"
     assert walk.nbytes == 4 * 30
+
+
+def shared_by_both_halves(memory: Memory) -> None:
+    memory.chain(1, 9, 8, 4, index=500)
+    memory.set(8, 3, 4 * PAGE | TABLE)
+    memory.set(8, 4, 15 * PAGE | TABLE)
+    memory.words[4] = np.arange(512, dtype=np.uint64) | np.uint64(USER_LEAF)
+    memory.words[15, 9:300] = 0x8000000000000063
+
+
+def out_of_order(memory: Memory) -> None:
+    memory.chain(1, 2, 3)
+    for index, page in enumerate((14, 5, 13, 6, 12, 7, 11)):
+        memory.set(3, index, page * PAGE | TABLE)
+        memory.words[page, index : 4 * index + 2] = USER_LEAF | page << 52
+
+
+def its_own_ancestor(memory: Memory) -> None:
+    memory.set(3, 1, 3 * PAGE | TABLE)
+    memory.set(3, 2, 1 * PAGE | TABLE)
+    memory.words[4, ::5] = USER_LEAF
+
+
+def exploding(memory: Memory) -> None:
+    for page in (1, 2, 3):
+        memory.words[page] = (page + 1) * PAGE | TABLE
+    memory.set(4, 511, USER_LEAF)
+
+
+def without_tables(memory: Memory) -> None:
+    memory.words[1] = USER_LEAF
+
+
+@pytest.mark.parametrize(
+    "arrange", [shared_by_both_halves, out_of_order, its_own_ancestor, exploding, without_tables]
+)
+def test_a_census_counts_what_a_walk_lists(
+    memory: Memory, tmp_path: Path, arrange: Callable[[Memory], None]
+) -> None:
+    arrange(memory)
+    walk = memory.walk(tmp_path)
+    half = np.where(walk.va >> np.uint64(63), "kernel", "user")
+    expected = {
+        (str(name), int(level)): pgtable.census(walk.entry[(half == name) & (walk.level == level)])
+        for name, level in {*zip(half.tolist(), walk.level.tolist(), strict=True)}
+    }
+    with pgtable.open_image(tmp_path / "memory", format="raw") as image:
+        found = image.census(PAGE, 4)
+    assert {key: census.as_dict() for key, census in found.items()} == {
+        key: census.as_dict() for key, census in expected.items()
+    }
