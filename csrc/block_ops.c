@@ -68,6 +68,7 @@ const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
 	.form = block_form,
 	.form_large = block_form_large,
 	.form_where = block_form_where,
+	.form_where_set = block_form_where_set,
 	.count = block_count,
 	.form_stream = block_form_stream,
 	.stream = block_stream,

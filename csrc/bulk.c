@@ -148,19 +148,18 @@ static int is_large(const struct call *call)
 	return call->n >= call->large_from;
 }
 
-/* Can where be asked in the loop itself, since elsewhere out is what in is? */
+/* Can where be asked in the loop itself? */
 static int is_form_where(const struct call *call)
 {
-	return call->where_test && call->where_test->condition && call->steps[0].form &&
-	       (call->out == call->in || call->otherwise == call->in);
+	return call->steps[0].form && (!call->where_test || call->where_test->condition);
 }
 
 /* One loop, nothing between load and store: no need of blocks. */
 static int is_one_loop(const struct call *call, int stream)
 {
-	if (call->nsteps != 1 || call->where)
+	if (call->nsteps != 1)
 		return 0;
-	if (call->where_test)
+	if (call->where || call->where_test)
 		return is_form_where(call);
 	return !stream || call->steps[0].form;
 }
@@ -171,9 +170,13 @@ static uint64_t run_one_loop(const struct call *call, int stream, size_t at, siz
 	const void *in = entries_at(call->in, at);
 	const void *arguments = entries_at(step->arguments, at);
 	void *out = call->out ? (char *)call->out + at * sizeof(uint64_t) : NULL;
+	const void *otherwise = call->otherwise ? entries_at(call->otherwise, at) : out;
 
-	if (call->where_test)
-		call->ops->form_where(step->form, call->where_test->condition, in, out, n);
+	if (call->where)
+		call->ops->form_where_set(step->form, call->where + at, in, otherwise, out, n);
+	else if (call->where_test)
+		call->ops->form_where(step->form, call->where_test->condition, in, otherwise,
+				      out, n);
 	else if (stream)
 		call->ops->form_stream(step->form, in, out, n);
 	else if (step->form && is_large(call))

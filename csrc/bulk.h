@@ -70,10 +70,12 @@ struct pgtable_block_ops {
 	void (*form)(const struct pgtable_form *form, const void *in, void *out, size_t n);
 	/* the same for more than the caches hold */
 	void (*form_large)(const struct pgtable_form *form, const void *in, void *out, size_t n);
-	/* the same where the condition holds; elsewhere out is in */
+	/* the same where the condition holds, or where is not 0; elsewhere as in otherwise */
 	void (*form_where)(const struct pgtable_form *form,
 			   const struct pgtable_condition *condition,
-			   const void *in, void *out, size_t n);
+			   const void *in, const void *otherwise, void *out, size_t n);
+	void (*form_where_set)(const struct pgtable_form *form, const uint8_t *where,
+			       const void *in, const void *otherwise, void *out, size_t n);
 	uint64_t (*count)(const struct pgtable_condition *condition, const void *in, size_t n);
 	/* to memory that is not read again soon: past the caches */
 	void (*form_stream)(const struct pgtable_form *form, const void *in, void *out, size_t n);

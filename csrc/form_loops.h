@@ -88,6 +88,23 @@ typedef uint64_t words __attribute__((vector_size(PGTABLE_VECTOR), aligned(1), m
 #define MET(v) ((words)(((v) & mask) == value))
 #endif
 
+/* All ones where a byte is not 0, for as many bytes as words has entries. */
+static inline words set_where(const uint8_t *where)
+{
+#ifdef PGTABLE_SCALAR
+	return -(uint64_t)(*where != 0);
+#elif defined(__AVX512F__)
+	return (words)((words)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const void *)where)) != 0);
+#elif defined(__AVX2__)
+	int four;
+
+	memcpy(&four, where, sizeof(four));
+	return (words)((words)_mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four)) != 0);
+#else
+	return (words){ -(uint64_t)(where[0] != 0), -(uint64_t)(where[1] != 0) };
+#endif
+}
+
 #define EACH_ROUND(n)								\
 	for (size_t first = 0, end = in_rounds(n); first < end; first += ROUND_WORDS)
 #define EACH_VECTOR(k)								\
@@ -164,30 +181,59 @@ static void block_form_stream(const struct pgtable_form *form, const void *in, v
 	block_form_large(form, in, out, n);
 }
 
+/* What comes out: of v where chosen is all ones, the other where it is none. */
+#define WHERE(FORM, v, other, chosen) ((other) ^ (((other) ^ FORM(v)) & (chosen)))
+
+static inline uint64_t word_at(const void *words, size_t i)
+{
+	return ((const pgtable_word *)words)[i];
+}
+
+static void block_form_where_set(const struct pgtable_form *form, const uint8_t *where,
+				 const void *in, const void *otherwise, void *out, size_t n)
+{
+	FORM_CONSTANTS(form);
+	pgtable_word *dst = out;
+
+#define LOOP(FORM)								\
+	EACH_ROUND(n) {								\
+		EACH_VECTOR(k) {						\
+			words v = LOAD(in, k), other = LOAD(otherwise, k);	\
+			words chosen = set_where(where + AT(k) / sizeof(uint64_t)); \
+										\
+			STORE(out, k, WHERE(FORM, v, other, chosen));		\
+		}								\
+	}
+	SHORTEST_FORM(LOOP);
+#undef LOOP
+	for (size_t i = in_rounds(n); i < n; i++)
+		dst[i] = WHERE(FULL_FORM, word_at(in, i), word_at(otherwise, i),
+			       -(uint64_t)(where[i] != 0));
+}
+
 static void block_form_where(const struct pgtable_form *form,
 			     const struct pgtable_condition *condition,
-			     const void *in, void *out, size_t n)
+			     const void *in, const void *otherwise, void *out, size_t n)
 {
 	FORM_CONSTANTS(form);
 	CONDITION_CONSTANTS(condition);
 	const uint64_t negate = -(uint64_t)(condition->negate != 0);
+	pgtable_word *dst = out;
 
-#define CHOSEN(FORM, v, met) ((v) ^ (((v) ^ FORM(v)) & ((met) ^ negate)))
 #define LOOP(FORM)								\
 	EACH_ROUND(n) {								\
 		EACH_VECTOR(k) {						\
-			words v = LOAD(in, k);					\
+			words v = LOAD(in, k), other = LOAD(otherwise, k);	\
 										\
-			STORE(out, k, CHOSEN(FORM, v, MET(v)));		\
+			STORE(out, k, WHERE(FORM, v, other, MET(v) ^ negate));	\
 		}								\
 	}
 	SHORTEST_FORM(LOOP);
 #undef LOOP
 	for (size_t i = in_rounds(n); i < n; i++) {
-		uint64_t v = ((const pgtable_word *)in)[i];
+		uint64_t v = word_at(in, i), met = -(uint64_t)((v & mask) == value);
 
-		((pgtable_word *)out)[i] =
-			CHOSEN(FULL_FORM, v, -(uint64_t)((v & mask) == value));
+		dst[i] = WHERE(FULL_FORM, v, word_at(otherwise, i), met ^ negate);
 	}
 }
 

@@ -219,37 +219,77 @@ def test_what_is_almost_a_form_is_none(name) -> None:
     assert not lib.pgtable_form_of_map(helper, 0, form)
 
 
-@pytest.mark.parametrize("n", [0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 300, 1000])
-@pytest.mark.parametrize("shift", [0, 8, 16, 3])
+class Guarded:
+    """Bytes at a place that may be unaligned, between others that must stay."""
+
+    def __init__(self, content: bytes, shift: int):
+        self.shift, self.n = shift, len(content)
+        self.all = np.full(self.n + 128, 0xEE, np.uint8)
+        self.place = self.all[64 + shift :][: self.n]
+        self.place[:] = np.frombuffer(content, np.uint8)
+        self.pointer = ffi.from_buffer(self.place)
+
+    def take(self) -> bytes:
+        """Return what is there; what is around it must be as it was."""
+        assert (self.all[: 64 + self.shift] == 0xEE).all()
+        assert (self.all[64 + self.shift + self.n :] == 0xEE).all()
+        return self.place.tobytes()
+
+
+LENGTHS = [0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 300, 1000]
+SHIFTS = [0, 8, 16, 3]
+
+
+def forms():
+    for to_cow, to_dirty, bits in itertools.product((0, D), (0, C), (0, 0x800)):
+        yield ffi.new("struct pgtable_form *", (ALL ^ (W | 0x20), bits, to_cow, to_dirty))
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("shift", SHIFTS)
 def test_loops_of_forms_at_every_alignment(usable_isa, random_entries, n, shift) -> None:
     ops = pgtable.native(isa=usable_isa).ops
-    condition = ffi.new("struct pgtable_condition *", (1, 1, 0))
-    raw_in = np.frombuffer(random_entries[: n + 1].tobytes()[shift % 8 :], np.uint8).copy()
-    entries = raw_in[: 8 * n].view(np.uint8)
-    words = np.frombuffer(entries.tobytes(), np.uint64)
-    for to_cow, to_dirty in itertools.product((0, D), (0, C)):
-        form = ffi.new("struct pgtable_form *", (ALL ^ (W | 0x20), 0x800, to_cow, to_dirty))
+    words = random_entries[:n]
+    entries = Guarded(words.tobytes(), shift % 8)
+    for form in forms():
         expected = apply_form(form, words)
-        for negate in (0, 1):
-            condition.negate = negate
-            where = apply_condition(condition, words)
-            assert ops.count(condition, ffi.from_buffer(entries), n) == np.count_nonzero(where)
-            out = np.full(8 * n + 128, 0xEE, np.uint8)
-            place = out[64 + shift :][: 8 * n]
-            ops.form_where(form, condition, ffi.from_buffer(entries), ffi.from_buffer(place), n)
-            got = np.frombuffer(place.tobytes(), np.uint64)
-            assert np.array_equal(got, np.where(where, expected, words))
         for run in (ops.form, ops.form_large, ops.form_stream):
-            out = np.full(8 * n + 128, 0xEE, np.uint8)
-            place = out[64 + shift :][: 8 * n]
-            run(form, ffi.from_buffer(entries), ffi.from_buffer(place), n)
+            out = Guarded(bytes(8 * n), shift)
+            run(form, entries.pointer, out.pointer, n)
             ops.stream_end()
-            assert place.tobytes() == expected.tobytes()
-            assert (out[: 64 + shift] == 0xEE).all()
-            assert (out[64 + shift + 8 * n :] == 0xEE).all()
+            assert out.take() == expected.tobytes()
+    condition = ffi.new("struct pgtable_condition *", (1, 1, 0))
+    for condition.negate in (0, 1):
+        met = np.count_nonzero(apply_condition(condition, words))
+        assert ops.count(condition, entries.pointer, n) == met
 
 
-def test_where_has_one_loop_only_where_elsewhere_stays(monkeypatch, random_entries) -> None:
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("elsewhere", ["in", "out", "another"])
+def test_loops_of_forms_where(usable_isa, random_entries, n, shift, elsewhere) -> None:
+    ops = pgtable.native(isa=usable_isa).ops
+    words, others = random_entries[:n], random_entries[n : 2 * n]
+    entries, another = Guarded(words.tobytes(), shift % 8), Guarded(others.tobytes(), shift)
+    condition = ffi.new("struct pgtable_condition *", (1, 1, 0))
+    # any byte but 0 is true
+    flags = np.array([0, 1, 2, 0, 0x80, 0xFF, 0], np.uint8)[(random_entries[:n] % 7).astype(int)]
+    where = Guarded(flags.tobytes(), shift)
+    runs = {
+        "condition": lambda form, *places: ops.form_where(form, condition, *places, n),
+        "set": lambda form, *places: ops.form_where_set(form, where.pointer, *places, n),
+    }
+    for form, run, condition.negate in itertools.product(forms(), runs, (0, 1)):
+        chosen = apply_condition(condition, words) if run == "condition" else flags != 0
+        out = Guarded(others.tobytes(), shift)
+        places = {"in": entries.pointer, "out": out.pointer, "another": another.pointer}
+        runs[run](form, entries.pointer, places[elsewhere], out.pointer)
+        expected = np.where(chosen, apply_form(form, words), words if elsewhere == "in" else others)
+        assert out.take() == expected.tobytes()
+        assert entries.take() == words.tobytes()
+
+
+def test_where_elsewhere_stays(monkeypatch, random_entries) -> None:
     """With an ``out`` of its own, what is not selected keeps what ``out`` holds."""
     engine = pgtable.native()
     assert engine.pte_wrprotect.c_steps.array[0].form
