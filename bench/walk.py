@@ -66,7 +66,7 @@ def assert_same(rows: list[Row], walk: Walk) -> None:
 
 
 def only_read(image: Image, walk: Walk) -> Callable[[], None]:
-    """Return what reads every table page that the walk read, in its order, and no more."""
+    """Return what reads every table page that the walk read, one after the other in memory."""
     memory = image.segments.memory.view(np.uint64)  # type: ignore[attr-defined]
     start = int(image.segments.table["pa"][0])  # type: ignore[attr-defined]
     pages = np.sort(walk.tables.pa - np.uint64(start)) // np.uint64(PAGE)

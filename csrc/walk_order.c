@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#define PAGE_SHIFT 12
+#include "walk_entry.h"
 
 /* What tables lie in: stretches of one size, at most two for each table. */
 struct stretches {
