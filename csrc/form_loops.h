@@ -86,6 +86,16 @@ typedef pgtable_word words;
 typedef uint64_t words __attribute__((vector_size(PGTABLE_VECTOR), aligned(1), may_alias));
 #endif
 
+/*
+ * Left alone, gcc loads a vector as often as it is used, which takes as long as storing
+ * it does.
+ */
+#if defined(__AVX512F__) && !defined(PGTABLE_SCALAR)
+#define ONE_LOAD(v) __asm__("" : "+v"(v))
+#else
+#define ONE_LOAD(v) (void)0
+#endif
+
 /* All ones where the condition is met: comparing vectors gives just that. */
 #ifdef PGTABLE_SCALAR
 #define MET(v) (-(uint64_t)(((v) & mask) == value))
@@ -165,6 +175,7 @@ static void form_rest(const struct pgtable_form *form, const void *in, void *out
 		EACH_VECTOR(k) {						\
 			words v = LOAD(in, k);					\
 										\
+			ONE_LOAD(v);						\
 			PUT(out, k, FORM(v));					\
 		}								\
 	}
