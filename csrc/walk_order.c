@@ -49,7 +49,7 @@ int pgtable_by_place(const struct pgtable_due *in, size_t n, struct pgtable_due 
 {
 	struct stretches all = all_stretches(in, n);
 	/* where stretch i begins, and when that was filled up to there, where the next does */
-	uint32_t *at = calloc(all.n + 2, sizeof(*at));
+	uint32_t *at = calloc(all.n + 1, sizeof(*at));
 
 	if (!at)
 		return -1;
