@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -76,7 +77,7 @@ class Text:
 
 
 @dataclass
-class Format:
+class Format(ABC):
     """A kind of text: takes lines one by one, keeps the records it finds."""
 
     records: list[Record] = field(default_factory=list)
@@ -84,11 +85,11 @@ class Format:
     name = ""
     lost = ""
 
+    @abstractmethod
     def feed(self, number: int, line: str) -> bool:
         """Take a line; return whether it belongs to this format."""
-        raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - most have nothing to settle
         """Settle what only the end of the text decides."""
 
     def notes(self) -> list[str]:
