@@ -466,7 +466,7 @@ def _shstk_flags(recipe: Recipe, shstk: bool) -> list[str]:
 def _write_config(recipe: Recipe, directory: Path) -> None:
     lines = ['#include "customised_config.h"']
     if not recipe.timed:
-        lines += [f"#undef {option}" for option in _CONSTANT_AT_RUN_TIME]
+        lines += [f"#undef {option}" for option in _NEEDLESS_VARIABLES]
     for name, value in sorted(recipe.config.items()):
         lines += [f"#undef {name}", *([f"#define {name} 1"] if value else [])]
     (directory / _CONFIG_H).write_text("\n".join([*lines, ""]))
@@ -484,7 +484,7 @@ def _unused_config(recipe: Recipe, files: list[str]) -> list[str]:
 
 #: Options that make a variable of what copies.c holds as a constant: a helper that reads it
 #: in a branch is no vector code.  Where helpers are timed, the kernel's loads are part of it.
-_CONSTANT_AT_RUN_TIME = ("CONFIG_DYNAMIC_PHYSICAL_MASK",)
+_NEEDLESS_VARIABLES = ("CONFIG_DYNAMIC_PHYSICAL_MASK",)
 
 _CONFIG_H = "config.h"
 _CONFIG = re.compile(r"\bCONFIG_\w+")

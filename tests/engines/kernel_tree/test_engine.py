@@ -2,13 +2,15 @@
 """The engine of a tree in miniature: the tree's own text runs, through the whole interface."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pgtable
 from pgtable.engines.interface import HelperInfo
-from pgtable.engines.kernel_tree import KernelTreeError
+from pgtable.engines.kernel_tree import KernelTreeError, build
+from pgtable.engines.kernel_tree.locate import locate
 from pgtable.engines.native import _instances
 
 from ...conftest import replace
@@ -102,6 +104,19 @@ def test_compiled_by_clang(make_mini_tree, mini_engine, rules, feature):
     # compilers have their own words for what does not compile
     assert all(each.pop("pte_clear").startswith("does not compile: ") for each in reasons)
     assert reasons[0] == reasons[1]
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_loads_of_the_kernel_are_timed_and_else_left_out(make_mini_tree, tmp_path, timed):
+    option = "CONFIG_DYNAMIC_PHYSICAL_MASK"
+    recipe = build.Recipe(
+        tree=locate(make_mini_tree()), compiler=Path("gcc"), flags=(), config={}, shstk=None,
+        feature="constant", timed=timed,
+    )  # fmt: skip
+    build._write_config(recipe, tmp_path)
+    assert (f"#undef {option}" in (tmp_path / "config.h").read_text()) is not timed
+    build._write_config(recipe._replace(config={option: True}), tmp_path)
+    assert (tmp_path / "config.h").read_text().endswith(f"#define {option} 1\n")
 
 
 def test_runs_through_the_driver(mini_engine, rules, entries):
