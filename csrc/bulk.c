@@ -76,6 +76,15 @@ static void run_map(const struct call *call, const struct pgtable_step *step, co
 		step->helper->map(in, entries_at(step->arguments, at), step->argument, out, n);
 }
 
+static void run_test(const struct call *call, const struct pgtable_step *step, const void *in,
+		     uint8_t *out, size_t at, size_t n)
+{
+	if (step->condition && call->ops->test)
+		call->ops->test(step->condition, in, out, n);
+	else
+		step->helper->test(in, entries_at(step->arguments, at), step->argument, out, n);
+}
+
 static uint64_t run_count(const struct call *call, const struct pgtable_step *step, const void *in,
 			  size_t at, size_t n)
 {
@@ -99,7 +108,7 @@ static const uint8_t *where_of_block(const struct call *call, const void *in,
 
 	if (!test)
 		return call->where ? call->where + at : NULL;
-	test->helper->test(in, entries_at(test->arguments, at), test->argument, scratch, n);
+	run_test(call, test, in, scratch, at, n);
 	return scratch;
 }
 
@@ -125,7 +134,6 @@ static uint64_t test_block(const struct call *call, size_t at, size_t n)
 	_Alignas(64) uint64_t scratch[BLOCK];
 	uint8_t where_scratch[BLOCK], result[BLOCK];
 	const void *in = entries_at(call->in, at);
-	const void *arguments = entries_at(test->arguments, at);
 	const uint8_t *where = where_of_block(call, in, at, n, where_scratch);
 	uint8_t *out = call->out ? (uint8_t *)call->out + at : NULL;
 
@@ -135,7 +143,7 @@ static uint64_t test_block(const struct call *call, size_t at, size_t n)
 	}
 	if (!where && !out)
 		return run_count(call, test, in, at, n);
-	test->helper->test(in, arguments, test->argument, where ? result : out, n);
+	run_test(call, test, in, where ? result : out, at, n);
 	if (!out)
 		return call->ops->count_both(result, where, n);
 	if (where)
@@ -168,7 +176,6 @@ static uint64_t run_one_loop(const struct call *call, int stream, size_t at, siz
 {
 	const struct pgtable_step *step = call->steps;
 	const void *in = entries_at(call->in, at);
-	const void *arguments = entries_at(step->arguments, at);
 	void *out = call->out ? (char *)call->out + at * sizeof(uint64_t) : NULL;
 	const void *otherwise = call->otherwise ? entries_at(call->otherwise, at) : out;
 
@@ -186,7 +193,7 @@ static uint64_t run_one_loop(const struct call *call, int stream, size_t at, siz
 	else if (!call->out)
 		return run_count(call, step, in, at, n);
 	else
-		step->helper->test(in, arguments, step->argument, (uint8_t *)call->out + at, n);
+		run_test(call, step, in, (uint8_t *)call->out + at, at, n);
 	return 0;
 }
 

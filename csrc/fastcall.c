@@ -187,6 +187,8 @@ static uint64_t run_alone(const struct call *call, void *out)
 		ops->form(step->form, in, out, n);
 	else if (helper->map)
 		helper->map(in, NULL, step->argument, out, n);
+	else if (out && step->condition && ops->test)
+		ops->test(step->condition, in, out, n);
 	else if (out)
 		helper->test(in, NULL, step->argument, out, n);
 	else if (step->condition)

@@ -184,18 +184,17 @@ size_t pgtable_fuse(const struct pgtable_step *steps, size_t nsteps,
 	size_t n = 0;
 
 	for (size_t i = 0; i < nsteps; i++) {
-		struct pgtable_form *form = &forms[n];
+		const struct pgtable_form *form = steps[i].form;
 
+		if (form && n && fused[n - 1].form) {
+			forms[n - 1] = then(&forms[n - 1], form);
+			fused[n - 1].helper = NULL;
+			continue;
+		}
 		fused[n] = steps[i];
-		fused[n].form = NULL;
-		if (!steps[i].arguments &&
-		    pgtable_form_of_map(steps[i].helper, steps[i].argument, form)) {
-			if (n && fused[n - 1].form) {
-				forms[n - 1] = then(&forms[n - 1], form);
-				fused[n - 1].helper = NULL;
-				continue;
-			}
-			fused[n].form = form;
+		if (form) {
+			forms[n] = *form;
+			fused[n].form = &forms[n];
 		}
 		n++;
 	}

@@ -5,7 +5,9 @@
  * more of that kind: so a chain of them is a single loop however long it is.
  *
  * A form is found by running the compiled helper on entries that would give
- * away any other dependence, never written down by hand.
+ * away any other dependence, never written down by hand.  That it holds for all
+ * others is for someone else to show: tests do of our helpers, and the compiler
+ * does of a kernel tree's (kernel_tree/proofs.h).
  */
 #ifndef PGTABLE_FORM_H
 #define PGTABLE_FORM_H
@@ -34,7 +36,7 @@ int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_con
 /*
  * Write to fused what does the same as the steps, with neighbours that have a
  * form made into one; forms is where these go.  Both have room for nsteps.
- * Returns how many steps are left.
+ * Returns how many steps are left.  Steps that have a form come with it.
  */
 size_t pgtable_fuse(const struct pgtable_step *steps, size_t nsteps,
 		    struct pgtable_step *fused, struct pgtable_form *forms);

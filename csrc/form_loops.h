@@ -277,6 +277,21 @@ static void block_form_where(const struct pgtable_form *form,
 	}
 }
 
+#ifndef PGTABLE_SCALAR
+static void block_test(const struct pgtable_condition *condition, const void *in, uint8_t *out,
+		       size_t n)
+{
+	CONDITION_CONSTANTS(condition);
+	const pgtable_word *src = in;
+
+	if (condition->negate) {
+		PGTABLE_EACH(n, out[i] = (src[i] & mask) != value);
+	} else {
+		PGTABLE_EACH(n, out[i] = (src[i] & mask) == value);
+	}
+}
+#endif
+
 /* One comparison and one subtraction a vector, whatever the test. */
 static uint64_t block_count(const struct pgtable_condition *condition, const void *in, size_t n)
 {

@@ -48,7 +48,7 @@ class CompiledHelper(FastCall, Helper):
     def handle(self, handle: Any) -> None:
         self._handle = handle
         #: without an argument it is one step, always the same, as ``where`` too
-        self.c_steps = None if self.argument else CSteps(self.own_steps, self.engine.has_forms)
+        self.c_steps = None if self.argument else CSteps(self.own_steps)
         self._bind(_address(handle), *_bound(self.c_steps), False, *self.engine.addresses())
 
 
@@ -70,7 +70,7 @@ class CompiledChain(FastCall, Chain):
         """Run the loops that the helpers run now."""
         if any(isinstance(argument, np.ndarray) for _, argument in self.steps):
             return
-        self._c_steps.append(CSteps(self._steps(MISSING, None), self.engine.has_forms))
+        self._c_steps.append(CSteps(self._steps(MISSING, None)))
         last = self.steps[-1][0].handle
         bound = _bound(self._c_steps[-1])
         self._bind(_address(last), *bound, True, *self.engine.addresses())
@@ -90,10 +90,6 @@ class CompiledEngine(Engine):
     #: Chains in C's form are kept for the next call; no more than so many.
     KEPT_STEPS = 256
 
-    #: May helpers be run by a closed form that was found by trying them?  Only where
-    #: tests have shown for each that it is one (csrc/form.h).
-    has_forms = False
-
     def __init__(self, name: str, ops: Any):
         self.name = name
         self.ops = ops
@@ -103,6 +99,14 @@ class CompiledEngine(Engine):
     def addresses(self) -> tuple[int, int, int]:
         """Return what calls from C need besides their steps."""
         return _address(self.ops), _address(_RUN), id(self)
+
+    def form_of(self, helper: CompiledHelper, argument: int) -> Any:
+        """Return the closed form of a map (csrc/form.h) that is known to hold, or None."""
+        return None
+
+    def condition_of(self, helper: CompiledHelper) -> Any:
+        """Return the same of a test."""
+        return None
 
     def chain(self, *steps: StepLike | str) -> CompiledChain:
         """Make one operation out of helpers (or their names) of this engine."""
@@ -146,9 +150,9 @@ class CompiledEngine(Engine):
         except KeyError:
             if len(self._kept_steps) >= self.KEPT_STEPS:
                 self._kept_steps.clear()
-            return self._kept_steps.setdefault(steps, CSteps(steps, self.has_forms))
-        except TypeError:  # an array as argument: of this call alone
-            return CSteps(steps, False)
+            return self._kept_steps.setdefault(steps, CSteps(steps))
+        except TypeError:  # an array as argument: of this call alone, not worth a search
+            return CSteps(steps, closed=False)
 
 
 _NULL = ffi.NULL
@@ -157,33 +161,44 @@ _from_buffer = ffi.from_buffer
 
 
 class CSteps:
-    """Steps as C takes them: ``array`` of ``n``, and what must stay alive with it."""
+    """Steps as C takes them: ``array`` of ``n``, and what must stay alive with it.
 
-    def __init__(self, steps: tuple[Step, ...], has_forms: bool):
+    closed: run neighbours that have a closed form as the one that they make together.
+    """
+
+    def __init__(self, steps: tuple[Step, ...], *, closed: bool = True):
         self.n = len(steps)
         self.array = ffi.new("struct pgtable_step[]", self.n)
         self._alive: list[Any] = []
         for c_step, step in zip(self.array, steps, strict=True):
             c_step.helper = step.helper.handle
             if isinstance(step.argument, np.ndarray):
-                self._alive.append(_from_buffer(step.argument))
-                c_step.arguments = self._alive[-1]
+                c_step.arguments = self._keep(_from_buffer(step.argument))
             else:
                 c_step.argument = step.argument
-        if has_forms:
-            self._find_forms()
+                if closed:
+                    self._close(c_step, step)
+        if closed:
+            self._fuse()
 
-    def _find_forms(self) -> None:
-        """Make one step of neighbours that have a form, and find that of a test."""
-        fused = ffi.new("struct pgtable_step[]", self.n)
-        forms = ffi.new("struct pgtable_form[]", self.n)
-        condition = ffi.new("struct pgtable_condition *")
+    def _close(self, c_step: Any, step: Step) -> None:
+        helper = step.helper
+        if helper.kind == "test":
+            condition = helper.engine.condition_of(helper)
+            c_step.condition = self._keep(condition or _NULL)
+        else:
+            form = helper.engine.form_of(helper, step.argument)
+            c_step.form = self._keep(form or _NULL)
+
+    def _fuse(self) -> None:
+        fused = self._keep(ffi.new("struct pgtable_step[]", self.n))
+        forms = self._keep(ffi.new("struct pgtable_form[]", self.n))
         self.n = lib.pgtable_fuse(self.array, self.n, fused, forms)
-        last = fused[self.n - 1]
-        if last.helper and lib.pgtable_form_of_test(last.helper, condition):
-            last.condition = condition
         self.array = fused
-        self._alive += [forms, condition]
+
+    def _keep(self, pointer: Any) -> Any:
+        self._alive.append(pointer)
+        return pointer
 
 
 def as_info_fields(helper: Any) -> tuple[str, str, str, str, str | None]:

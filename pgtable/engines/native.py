@@ -9,6 +9,7 @@ from typing import Any
 
 from ._native import ffi, lib
 from .compiled import CompiledEngine, CompiledHelper, as_info_fields
+from .forms import found_condition, found_form
 from .interface import HelperInfo
 from .switches import COMBINATIONS, Switches, resolve
 
@@ -49,8 +50,6 @@ def _checked_isa(name: str, source: str) -> str:
 class NativeEngine(CompiledEngine):
     """Our own helpers, compiled with the switches as constants."""
 
-    has_forms = True
-
     def __init__(self, switches: Switches, isa_name: str):
         self.rules, self.shstk, self.config = switches
         self.switches = switches
@@ -60,6 +59,13 @@ class NativeEngine(CompiledEngine):
             helpers.append(CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle))
         self._set_helpers(helpers)
         self._bind(isa_name)
+
+    # found by trying; tests/engines/test_forms.py shows of every one that it holds
+    def form_of(self, helper: CompiledHelper, argument: int) -> Any:
+        return found_form(helper.handle, argument)
+
+    def condition_of(self, helper: CompiledHelper) -> Any:
+        return found_condition(helper.handle)
 
     def _handles(self, isa_name: str) -> list[Any]:
         instance = _instances()[isa_name, self.switches]

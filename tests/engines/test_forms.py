@@ -17,6 +17,8 @@ from pgtable.engines._native import ffi, lib
 
 import pgtable
 from pgtable.engines import compiled
+from pgtable.engines.forms import found_condition, found_form
+from pgtable.engines.interface import Step
 from pgtable.engines.switches import COMBINATIONS
 
 ALL = 2**64 - 1
@@ -61,16 +63,6 @@ def apply_condition(condition, entries: np.ndarray) -> np.ndarray:
     return met != bool(condition.negate)
 
 
-def form_of(helper, argument: int = 0):
-    form = ffi.new("struct pgtable_form *")
-    return form if lib.pgtable_form_of_map(helper.handle, argument, form) else None
-
-
-def condition_of(helper):
-    condition = ffi.new("struct pgtable_condition *")
-    return condition if lib.pgtable_form_of_test(helper.handle, condition) else None
-
-
 @pytest.mark.parametrize("switches", COMBINATIONS, ids=str)
 def test_forms_are_the_helpers(switches, low_bit_entries, random_entries) -> None:
     native, reference = pgtable.native(*switches), pgtable.reference(*switches)
@@ -80,7 +72,7 @@ def test_forms_are_the_helpers(switches, low_bit_entries, random_entries) -> Non
         if helper.argument:
             continue
         oracle = reference.helpers[name]
-        found = form_of(helper) or condition_of(helper)
+        found = found_form(helper.handle) or found_condition(helper.handle)
         if found is None:
             without.add(name)
             continue
@@ -104,9 +96,9 @@ def test_forms_with_an_argument_are_the_helpers(switches, low_bit_entries) -> No
     for name, helper in native.helpers.items():
         if not helper.argument:
             continue
-        assert condition_of(helper) is None
+        assert found_condition(helper.handle) is None
         for word in words:
-            if (found := form_of(helper, word)) is None:
+            if (found := found_form(helper.handle, word)) is None:
                 continue
             have.add(name)
             expected = reference.helpers[name](low_bit_entries, word)
@@ -122,33 +114,23 @@ def forms(draw) -> tuple[int, int, int, int]:
     return draw(word), draw(word), draw(st.sampled_from([0, D])), draw(st.sampled_from([0, C]))
 
 
-def as_loop(keep: int, set_: int, to_cow: int, to_dirty: int):
-    """Return a C helper that has just that form, and the callback that must stay alive."""
-
-    @ffi.callback("pgtable_map_loop")
-    def loop(entries, arguments, argument, out, n):
-        array = np.frombuffer(ffi.buffer(entries, 8 * n), np.uint64)
-        form = ffi.new("struct pgtable_form *", (keep, set_, to_cow, to_dirty))
-        ffi.memmove(out, apply_form(form, array.copy()).tobytes(), 8 * n)
-        return 0
-
-    return ffi.new("struct pgtable_helper *", {"map": loop}), loop
-
-
-def fused(helpers: list) -> tuple[list, object]:
-    """Fuse helpers; return the steps that are left, and what holds them."""
-    n = len(helpers)
-    steps = ffi.new("struct pgtable_step[]", [{"helper": helper} for helper in helpers])
+def fused(forms_: list) -> tuple[list, object]:
+    """Fuse steps of these forms (None: of none); return what is left, and what holds it."""
+    n = len(forms_)
+    some = ffi.new("struct pgtable_helper *")
+    steps = ffi.new("struct pgtable_step[]", [{"helper": some}] * n)
+    for step, form in zip(steps, forms_, strict=True):
+        step.form = form or ffi.NULL
     left = ffi.new("struct pgtable_step[]", n)
     kept = ffi.new("struct pgtable_form[]", n)
-    return [left[i] for i in range(lib.pgtable_fuse(steps, n, left, kept))], (steps, left, kept)
+    count = lib.pgtable_fuse(steps, n, left, kept)
+    return [left[i] for i in range(count)], (forms_, some, steps, left, kept)
 
 
 @settings(max_examples=150)
 @given(st.lists(forms(), min_size=1, max_size=4))
 def test_any_forms_in_a_row_are_one(random_entries, drawn) -> None:
-    loops = [as_loop(*form) for form in drawn]
-    steps, _alive = fused([loop[0] for loop in loops])
+    steps, _alive = fused([ffi.new("struct pgtable_form *", form) for form in drawn])
     assert len(steps) == 1
     assert bool(steps[0].helper) == (len(drawn) == 1)
     entries = expected = np.concatenate(
@@ -168,23 +150,23 @@ def states() -> itertools.chain:
 def test_only_neighbours_become_one() -> None:
     engine = pgtable.native()
     names = ["pte_mkold", "pte_mkclean", "pte_mkdirty", "pte_mkyoung", "pte_mkexec", "pte_dirty"]
-    steps, _alive = fused([engine.helper(name).handle for name in names])
+    c_steps = engine.chain(*names)._c_steps[-1]
+    steps = [c_steps.array[i] for i in range(c_steps.n)]
     assert [bool(step.form) for step in steps] == [True, False, True, False]
+    assert [bool(step.condition) for step in steps] == [False, False, False, True]
     assert [bool(step.helper) for step in steps] == [False, True, False, True]
     assert steps[1].helper == engine.pte_mkdirty.handle
     assert steps[3].helper == engine.pte_dirty.handle
 
 
 def test_an_argument_for_each_entry_has_no_form() -> None:
-    helper = pgtable.native().pte_set_flags.handle
-    arguments = np.zeros(3, np.uint64)
-    steps = ffi.new("struct pgtable_step[]", [{"helper": helper}] * 2)
-    steps[0].arguments = ffi.from_buffer(arguments)
-    left, kept = ffi.new("struct pgtable_step[]", 2), ffi.new("struct pgtable_form[]", 2)
-    assert lib.pgtable_fuse(steps, 2, left, kept) == 2
-    assert not left[0].form
-    assert left[0].arguments == steps[0].arguments
-    assert left[1].form
+    helper = pgtable.native().pte_set_flags
+    steps = (Step(helper, np.zeros(3, np.uint64)), Step(helper, 0))
+    c_steps = compiled.CSteps(steps)
+    assert c_steps.n == 2
+    assert not c_steps.array[0].form
+    assert ffi.cast("void *", c_steps.array[0].arguments) == ffi.from_buffer(steps[0].argument)
+    assert c_steps.array[1].form
 
 
 #: What must not pass for a form: each is one, but for few entries.
@@ -259,9 +241,14 @@ def test_loops_of_forms_at_every_alignment(usable_isa, random_entries, n, shift)
             ops.stream_end()
             assert out.take() == expected.tobytes()
     condition = ffi.new("struct pgtable_condition *", (1, 1, 0))
+    assert bool(ops.test) == (usable_isa != "scalar")
     for condition.negate in (0, 1):
         met = np.count_nonzero(apply_condition(condition, words))
         assert ops.count(condition, entries.pointer, n) == met
+        if ops.test:
+            flags = Guarded(bytes(n), shift)
+            ops.test(condition, entries.pointer, flags.pointer, n)
+            assert flags.take() == apply_condition(condition, words).tobytes()
 
 
 @pytest.mark.parametrize("n", LENGTHS)
@@ -304,12 +291,6 @@ def test_where_elsewhere_stays(monkeypatch, random_entries) -> None:
         monkeypatch.setattr(compiled, "LARGE_FROM", large_from)
         new = engine.pte_wrprotect(entries, where=engine.pte_present)
         assert np.array_equal(new, np.where(where, engine.pte_wrprotect(entries), entries))
-
-
-def test_trees_have_no_forms() -> None:
-    """What was shown here of our helpers was shown of no others."""
-    assert compiled.CompiledEngine.has_forms is False
-    assert pgtable.native().has_forms is True
 
 
 def test_one_loop_whatever_the_alignment(usable_isa, guarded) -> None:
