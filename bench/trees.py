@@ -23,7 +23,7 @@ from pgtable.bench import entries, units
 from pgtable.checks.report import wrap
 from pgtable.engines.compiled import ffi
 from pgtable.engines.kernel_tree import KernelTreeEngine, compiler
-from pgtable.engines.kernel_tree.build import flags_of_loops, shim_directory
+from pgtable.engines.kernel_tree.recipe import flags_of_loops, shim_directory
 
 _ffi = cffi.FFI()
 _ffi.cdef(

@@ -65,6 +65,7 @@ extern const struct pgtable_block_ops PGTABLE_BLOCK_OPS;
 
 const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
 	.isa = PGTABLE_THIS_ISA,
+	.ask_ahead = FORM_AHEAD != 0,
 	.form = block_form,
 	.form_large = block_form_large,
 	.form_where = block_form_where,

@@ -13,7 +13,7 @@
  * take turns often enough to overlap; four times as many made chains a fifth slower.
  */
 #define BLOCK ((size_t)256)
-/* Blocks ahead of the one in work that memory is asked for. */
+/* Blocks ahead of the one in work that memory is asked for, where it has to be asked. */
 #define AHEAD ((size_t)4)
 
 uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64_t arg)
@@ -222,7 +222,7 @@ static uint64_t run_blocks(const struct call *call, int maps_alone, int stream, 
 		/* the first one is short, if need be, and aligns all others */
 		if (done || !len)
 			len = left < BLOCK ? left : BLOCK;
-		if (left >= (AHEAD + 1) * BLOCK)
+		if (call->ops->ask_ahead && left >= (AHEAD + 1) * BLOCK)
 			prefetch_block(call, first + done + AHEAD * BLOCK);
 		if (maps_alone)
 			map_block(call, stream, first + done, len);

@@ -67,6 +67,7 @@ struct pgtable_kinds;
 /* What the driver does to blocks between loops, per instruction set. */
 struct pgtable_block_ops {
 	int isa;
+	int ask_ahead;	/* for memory; or does the processor do better by itself? */
 	void (*form)(const struct pgtable_form *form, const void *in, void *out, size_t n);
 	/* the same for more than the caches hold */
 	void (*form_large)(const struct pgtable_form *form, const void *in, void *out, size_t n);

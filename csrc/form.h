@@ -18,7 +18,7 @@
 #include "bulk.h"
 
 /* From Dirty, bit 6, to Cow, bit 58. */
-#define PGTABLE_FORM_SHIFT 52
+enum { PGTABLE_FORM_SHIFT = 52 };
 
 /*
  * The form of a map of the entry alone, or with its argument fixed; returns 0

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple, Protocol
 
 from ..engines.interface import Engine
 from ..engines.kernel_tree import KernelTreeEngine, KernelTreeError, cache, compiler
-from ..engines.kernel_tree.build import LIBRARY, Recipe, shim_directory
+from ..engines.kernel_tree.build import LIBRARY
 from ..engines.kernel_tree.built import built
 from ..engines.kernel_tree.locate import locate
 from ..engines.kernel_tree.objects import read_objdump
+from ..engines.kernel_tree.recipe import Recipe, shim_directory
 from ..engines.reference import reference
 from ..engines.switches import Switches
 from .plan import Kernel
@@ -126,7 +127,7 @@ class Tree:
         only = tuple(dict.fromkeys([*self.helpers, "pte_dirty"]))
         recipe = recipe._replace(only=only)
         place, report = built(recipe)
-        engine = KernelTreeEngine(recipe, "baseline", place / LIBRARY, report)
+        engine = KernelTreeEngine(recipe, "baseline", place, report)
         return engine, report
 
     def recipe(

@@ -12,6 +12,7 @@ import numpy as np
 
 from ._fastcall import FastCall
 from ._native import ffi, lib
+from .forms import Condition, Form
 from .interface import MISSING, Chain, Engine, Helper, Operation, Step, StepLike
 
 
@@ -100,12 +101,12 @@ class CompiledEngine(Engine):
         """Return what calls from C need besides their steps."""
         return _address(self.ops), _address(_RUN), id(self)
 
-    def form_of(self, helper: CompiledHelper, argument: int) -> Any:
-        """Return the closed form of a map (csrc/form.h) that is known to hold, or None."""
+    def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
+        """Return the closed form that a map is known to have, its argument fixed."""
         return None
 
-    def condition_of(self, helper: CompiledHelper) -> Any:
-        """Return the same of a test."""
+    def condition_of(self, helper: CompiledHelper) -> Condition | None:
+        """Return the same of a test without an argument."""
         return None
 
     def chain(self, *steps: StepLike | str) -> CompiledChain:
@@ -184,11 +185,10 @@ class CSteps:
     def _close(self, c_step: Any, step: Step) -> None:
         helper = step.helper
         if helper.kind == "test":
-            condition = helper.engine.condition_of(helper)
-            c_step.condition = self._keep(condition or _NULL)
-        else:
-            form = helper.engine.form_of(helper, step.argument)
-            c_step.form = self._keep(form or _NULL)
+            if condition := helper.engine.condition_of(helper):
+                c_step.condition = self._keep(condition.in_c())
+        elif form := helper.engine.form_of(helper, step.argument):
+            c_step.form = self._keep(form.in_c())
 
     def _fuse(self) -> None:
         fused = self._keep(ffi.new("struct pgtable_step[]", self.n))

@@ -1,20 +1,58 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Closed forms of compiled helpers: csrc/form.h finds them, by trying."""
+"""Closed forms of compiled helpers: csrc/form.h tells what they are and finds them, by trying."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._native import ffi, lib
 
 
-def found_form(handle: Any, argument: int = 0) -> Any:
-    """Return the ``struct pgtable_form *`` of a map, its argument fixed, or None."""
+class Form(NamedTuple):
+    """``(entry & keep) | set``, and what moves between Dirty and Cow."""
+
+    keep: int
+    set: int
+    to_cow: int
+    to_dirty: int
+
+    def moves(self) -> dict[int, int]:
+        """Return from which bit to which other one moves."""
+        moves = {self.to_cow: self.to_cow << _SHIFT, self.to_dirty: self.to_dirty >> _SHIFT}
+        moves.pop(0, None)
+        return moves
+
+    def in_c(self) -> Any:
+        """Return it as C takes it."""
+        return ffi.new("struct pgtable_form *", self)
+
+
+class Condition(NamedTuple):
+    """True where ``(entry & mask) == value``; negate: where not."""
+
+    mask: int
+    value: int
+    negate: bool
+
+    def in_c(self) -> Any:
+        """Return it as C takes it."""
+        return ffi.new("struct pgtable_condition *", self)
+
+
+_SHIFT = lib.PGTABLE_FORM_SHIFT
+
+
+def found_form(handle: Any, argument: int = 0) -> Form | None:
+    """Return the form that a map, its argument fixed, seems to have, or None."""
     form = ffi.new("struct pgtable_form *")
-    return form if lib.pgtable_form_of_map(handle, argument, form) else None
+    if not lib.pgtable_form_of_map(handle, argument, form):
+        return None
+    return Form(form.keep, form.set, form.to_cow, form.to_dirty)
 
 
-def found_condition(handle: Any) -> Any:
-    """Return the ``struct pgtable_condition *`` of a test without an argument, or None."""
+def found_condition(handle: Any) -> Condition | None:
+    """Return the same of a test without an argument."""
     condition = ffi.new("struct pgtable_condition *")
-    return condition if lib.pgtable_form_of_test(handle, condition) else None
+    if not lib.pgtable_form_of_test(handle, condition):
+        return None
+    return Condition(condition.mask, condition.value, bool(condition.negate))

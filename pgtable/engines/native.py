@@ -9,7 +9,7 @@ from typing import Any
 
 from ._native import ffi, lib
 from .compiled import CompiledEngine, CompiledHelper, as_info_fields
-from .forms import found_condition, found_form
+from .forms import Condition, Form, found_condition, found_form
 from .interface import HelperInfo
 from .switches import COMBINATIONS, Switches, resolve
 
@@ -60,11 +60,12 @@ class NativeEngine(CompiledEngine):
         self._set_helpers(helpers)
         self._bind(isa_name)
 
-    # found by trying; tests/engines/test_forms.py shows of every one that it holds
-    def form_of(self, helper: CompiledHelper, argument: int) -> Any:
+    def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
+        """Find the form by trying: that each holds is shown by tests/engines/test_forms.py."""
         return found_form(helper.handle, argument)
 
-    def condition_of(self, helper: CompiledHelper) -> Any:
+    def condition_of(self, helper: CompiledHelper) -> Condition | None:
+        """Find the same of a test."""
         return found_condition(helper.handle)
 
     def _handles(self, isa_name: str) -> list[Any]:

@@ -17,7 +17,7 @@ from pgtable.bench.measuring import clock_spread, undisturbed_samples
 from pgtable.bench.plan import BASE, COW, HELPERS, SAVED_DIRTY
 from pgtable.bench.runner import POOL_ENTRIES, Job, RunnerError, Timed, require_success
 from pgtable.bench.simulated import parse
-from pgtable.engines.kernel_tree import build as build_module
+from pgtable.engines.kernel_tree import recipe as recipe_module
 from pgtable.engines.switches import COMBINATIONS
 
 from ..conftest import DATA, replace
@@ -138,7 +138,7 @@ def seeded(tmp_path, monkeypatch):
 
     def seed(file):
         csrc = tmp_path / "csrc"
-        shutil.copytree(build_module.shim_directory(), csrc)
+        shutil.copytree(recipe_module.shim_directory(), csrc)
         replace(csrc / file, *SEEDED[file])
         for module in ("subjects", "runner"):
             monkeypatch.setattr(f"pgtable.bench.{module}.shim_directory", lambda: csrc)

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A recipe's library: out of the cache, or compiled now."""
+"""What is made of a recipe: out of the cache, or compiled now."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ..forms import Condition, Form
 from . import cache
-from .build import LIBRARY, REPORT, Recipe, build, prepare, shim_digest
+from .build import LIBRARY, REPORT, build
+from .errors import KernelTreeError
+from .proofs import prove
+from .recipe import Recipe, prepare, shim_digest
+
+FORMS = "forms.json"
 
 
 def built(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
@@ -34,6 +41,51 @@ def _build(recipe: Recipe, asked: str) -> Path:
             found = cache.keep(prepared.key, directory, [LIBRARY, REPORT])
         cache.remember(asked, prepared.key, prepared.files, directory)
         return found
+
+
+def proved(
+    recipe: Recipe,
+    place: Path,
+    report: Mapping[str, Any],
+    seen: Callable[[], Mapping[str, Form | Condition]],
+) -> dict[str, Form | Condition]:
+    """Return the forms that are proved to be those of a library's helpers.
+
+    place, report: as of :func:`built`.
+    seen: returns those that they seem to have; called if the proofs are still to be made.
+    """
+    key = f"{place.name}-{FORMS}"
+    found = cache.find_content(key) or _prove(recipe, place, report, seen, key)
+    words = json.loads((found / FORMS).read_text())
+    return {name: _form(*each) for name, each in words.items()}
+
+
+def _prove(
+    recipe: Recipe,
+    place: Path,
+    report: Mapping[str, Any],
+    seen: Callable[[], Mapping[str, Form | Condition]],
+    key: str,
+) -> Path:
+    with cache.unfinished() as directory:
+        found = cache.find_content(key)
+        if found is not None:
+            return found
+        forms = seen()
+        names = prove(recipe, report, forms, directory)
+        if cache.find(_key_of(recipe)) != place:
+            raise KernelTreeError(
+                f"{recipe.tree.sources}: headers changed while they were compiled; do it again"
+            )
+        (directory / FORMS).write_text(json.dumps({name: forms[name] for name in names}))
+        return cache.keep(key, directory, [FORMS])
+
+
+def _form(*words: int) -> Form | Condition:
+    if len(words) == len(Form._fields):
+        return Form(*words)
+    mask, value, negate = words
+    return Condition(mask, value, bool(negate))
 
 
 def _key_of(recipe: Recipe) -> str:

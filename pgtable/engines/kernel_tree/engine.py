@@ -17,14 +17,16 @@ from typing import Any
 
 from .._native import ffi
 from ..compiled import CompiledEngine, CompiledHelper, as_info_fields
+from ..forms import Condition, Form, found_condition, found_form
 from ..interface import HelperInfo
 from ..isas import ISAS
 from ..native import native
 from . import compiler
-from .build import FEATURES, LIBRARY, Recipe
-from .built import built
+from .build import LIBRARY
+from .built import built, proved
 from .errors import KernelTreeError
 from .locate import AUTOCONF_H, locate
+from .recipe import FEATURES, Recipe
 
 #: What of -O3 makes loops faster, and none of the rest, which is a quarter of a first build.
 #: With value ranges, a test of bit 0 becomes a truncation, of which gcc makes no vector code.
@@ -45,6 +47,7 @@ class KernelTreeEngine(CompiledEngine):
     release: what ``uname -r`` says of a kernel built from the tree.
     shstk: whether the processor has shadow stacks, as the helpers see it.
     isa, flags: what the loops were compiled for, and with.
+    forms: the closed forms by which helpers are run over arrays.
     unavailable: value helpers that the headers have and this engine has not,
         with the reason.
     """
@@ -53,7 +56,9 @@ class KernelTreeEngine(CompiledEngine):
     shstk: bool
     unavailable: Mapping[str, str]
 
-    def __init__(self, recipe: Recipe, isa: str, library: Path, report: dict[str, Any]):
+    def __init__(
+        self, recipe: Recipe, isa: str, place: Path, report: dict[str, Any], forms: bool = False
+    ):
         self.tree = recipe.tree
         self.release = recipe.tree.release
         self.shstk = report["shstk"]
@@ -63,12 +68,22 @@ class KernelTreeEngine(CompiledEngine):
         self.unavailable = MappingProxyType(report["unavailable"])
         super().__init__(self._full_name(), native(isa=isa).ops)
         # one path is loaded once, and every engine has a processor of its own
-        self._library = _load_copy(library)
+        self._library = _load_copy(place / LIBRARY)
         self._library.pgtable_tree_set_feature(int(self.shstk))
-        self._set_helpers(
-            CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle)
-            for handle in self._handles()
-        )
+        handles = {HelperInfo(*as_info_fields(handle)): handle for handle in self._handles()}
+        proofs = proved(recipe, place, report, lambda: _seen(handles)) if forms else {}
+        self.forms: Mapping[str, Form | Condition] = MappingProxyType(proofs)
+        self._set_helpers(CompiledHelper(self, info, handle) for info, handle in handles.items())
+
+    def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
+        """Return the form that the compiler has proved of the text."""
+        form = self.forms.get(helper.name)
+        return form if isinstance(form, Form) else None
+
+    def condition_of(self, helper: CompiledHelper) -> Condition | None:
+        """Return the same of a test."""
+        form = self.forms.get(helper.name)
+        return form if isinstance(form, Condition) else None
 
     def configured(self, option: str) -> bool:
         """Tell whether a build option (``CONFIG_...``) holds in what was compiled."""
@@ -104,6 +119,7 @@ def kernel_tree(
     flags: str | Sequence[str] | None = None,
     isa: str | None = None,
     feature: str = "constant",
+    forms: bool = True,
 ) -> KernelTreeEngine:
     """Return the engine of a kernel tree's own helpers, compiled from its headers.
 
@@ -122,6 +138,9 @@ def kernel_tree(
     feature: "constant": ``shstk`` is a constant to the compiler, as if patched at
         boot; "patched": the nop or jump that booting leaves; "asm_goto": the
         kernel's own unpatched code tests it for each entry.
+    forms: run a helper over an array by its closed form, where it has one and the
+        compiler proves it of the tree's text: those of pgtable.native() are run like
+        that.  False: by the loop that was compiled of its text, always.
 
     Compiling takes a few seconds once; the result is kept in the platform's cache
     directory, or in PGTABLE_CACHE_DIR.  Value helpers that cannot be had are in
@@ -144,13 +163,24 @@ def kernel_tree(
     place, report = built(recipe)
     for name in report["unused_config"]:
         warnings.warn(f"{name}: no header of {recipe.tree.sources} asks for it", stacklevel=2)
-    engine = KernelTreeEngine(recipe, isa, place / LIBRARY, report)
+    engine = KernelTreeEngine(recipe, isa, place, report, forms)
     if feature == "constant" and not engine._library.pgtable_tree_feature_is_constant():
         raise KernelTreeError(
             f"{recipe.tree.sources}: cpu_feature_enabled() cannot be made a constant; use"
             " feature='asm_goto'"
         )
     return engine
+
+
+def _seen(handles: Mapping[HelperInfo, Any]) -> dict[str, Form | Condition]:
+    """Return the forms that helpers of the entry alone seem to have."""
+    found = {}
+    for info, handle in handles.items():
+        if info.argument is None:
+            form = found_condition(handle) if info.gives == "test" else found_form(handle)
+            if form is not None:
+                found[info.name] = form
+    return found
 
 
 def _load_copy(library: Path) -> ctypes.CDLL:

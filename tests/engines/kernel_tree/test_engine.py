@@ -9,7 +9,8 @@ import pytest
 
 import pgtable
 from pgtable.engines.interface import HelperInfo
-from pgtable.engines.kernel_tree import KernelTreeError, build
+from pgtable.engines.kernel_tree import KernelTreeError
+from pgtable.engines.kernel_tree import recipe as recipes
 from pgtable.engines.kernel_tree.locate import locate
 from pgtable.engines.native import _instances
 
@@ -109,13 +110,13 @@ def test_compiled_by_clang(make_mini_tree, mini_engine, rules, feature):
 @pytest.mark.parametrize("timed", [False, True])
 def test_loads_of_the_kernel_are_timed_and_else_left_out(make_mini_tree, tmp_path, timed):
     option = "CONFIG_DYNAMIC_PHYSICAL_MASK"
-    recipe = build.Recipe(
+    recipe = recipes.Recipe(
         tree=locate(make_mini_tree()), compiler=Path("gcc"), flags=(), config={}, shstk=None,
         feature="constant", timed=timed,
     )  # fmt: skip
-    build._write_config(recipe, tmp_path)
+    recipes.write_config(recipe, tmp_path)
     assert (f"#undef {option}" in (tmp_path / "config.h").read_text()) is not timed
-    build._write_config(recipe._replace(config={option: True}), tmp_path)
+    recipes.write_config(recipe._replace(config={option: True}), tmp_path)
     assert (tmp_path / "config.h").read_text().endswith(f"#define {option} 1\n")
 
 

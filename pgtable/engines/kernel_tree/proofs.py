@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Have the compiler prove, of a tree's own text, that helpers have the forms they seem to have.
+
+Closed forms are found by trying a helper on few entries (csrc/form.h).  For our own
+helpers tests show that each holds for all others; for text that nobody has seen before,
+the compiler does (csrc/kernel_tree/proofs.h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..forms import Condition, Form
+from .recipe import Recipe, compile_flags, write_config
+from .units import compile_units, objects_of, split
+
+#: Proofs are straight-line code that comes to nothing: little optimisation finds that, and
+#: less time.  They are the last of the flags, which are those that count.
+_OPTIMISATION = ("-O1", "-fno-tree-vectorize")
+
+_ALL = 2**64 - 1
+
+
+class Case(NamedTuple):
+    """Where the ``fixed`` bits of an entry are ``to``, the ``bits`` of the result ``are``."""
+
+    fixed: int
+    to: int
+    bits: int
+    are: int
+
+
+def prove(
+    recipe: Recipe,
+    report: Mapping[str, Any],
+    forms: Mapping[str, Form | Condition],
+    directory: Path,
+) -> list[str]:
+    """Return those helpers of which the compiler sees that the form is theirs.
+
+    report: of the library whose helpers they are.
+    """
+    write_config(recipe, directory)
+    flags = compile_flags(recipe, report["shstk"], report["has"], directory)
+    flags += _OPTIMISATION
+    texts = {name: _text(name, report["calls"][name], form) for name, form in forms.items()}
+    units = split("proof", "proofs.h", texts)
+    # what does not compile here is not proved
+    compile_units(recipe, flags, units, directory, {})
+    compiled = objects_of(recipe, [directory / unit.object for unit in units], directory)
+    there = set().union(*(one.sections for one in compiled))
+    called = set().union(*(names for one in compiled for names in one.references.values()))
+    return [
+        name for name in forms if f"proof_t_{name}" in there and f"unproved_t_{name}" not in called
+    ]
+
+
+def _text(name: str, call: str, form: Form | Condition) -> str:
+    cases = cases_of_form(form) if isinstance(form, Form) else cases_of_condition(form)
+    lines = (f"TREE_CASE(t_{name}, {', '.join(f'{word:#x}ull' for word in one)})" for one in cases)
+    return "\n".join([f"TREE_PROOF(t_{name}, {call})", *lines, f"TREE_PROOF_END(t_{name})"])
+
+
+def cases_of_condition(condition: Condition) -> Iterator[Case]:
+    """Yield what a condition comes to: all of its bits are right, or one of them is not."""
+    mask, value, negate = condition
+    yield Case(mask, value, _ALL, int(not negate))
+    for bit in _single_bits(mask):
+        yield Case(bit, ~value & bit, _ALL, int(negate))
+
+
+def cases_of_form(form: Form) -> Iterator[Case]:
+    """Yield what a form comes to, bit by bit of the result, for all that the bit depends on."""
+    moved_to = {to: origin for origin, to in form.moves().items()}
+    settled = _ALL
+    for bit in _single_bits(_ALL & ~form.set):
+        origins = (form.keep & bit) | moved_to.get(bit, 0)
+        if not origins:
+            continue
+        settled &= ~bit
+        for to in _settings(origins):
+            yield Case(origins, to, bit, bit if to else 0)
+    yield Case(0, 0, settled, form.set)
+
+
+def _single_bits(word: int) -> Iterator[int]:
+    return (1 << place for place in range(64) if word >> place & 1)
+
+
+def _settings(bits: int) -> Iterator[int]:
+    """Yield every setting of some bits."""
+    setting = bits
+    while setting:
+        yield setting
+        setting = (setting - 1) & bits
+    yield 0
