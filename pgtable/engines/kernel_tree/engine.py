@@ -32,7 +32,7 @@ from .recipe import FEATURES, Recipe
 #: With value ranges, a test of bit 0 becomes a truncation, of which gcc makes no vector code.
 _GCC_FLAGS = (
     *("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops"),
-    "-fno-tree-vrp",
+    *("-fno-thread-jumps", "-fno-ssa-phiopt"),
 )
 _CLANG_FLAGS = ("-O3",)
 #: A loop that crosses a cache line of code takes up to twice as long.
