@@ -54,8 +54,10 @@ typedef uint64_t pgtable_word __attribute__((aligned(1), may_alias));
 	if (args) {							\
 		const pgtable_word *each = args;			\
 		PGTABLE_EACH(n, SET(apply_##name(src[i], each[i])));	\
+	} else if (arg & 1) {						\
+		PGTABLE_EACH(n, SET(apply_##name(src[i], arg | 1)));	\
 	} else {							\
-		PGTABLE_EACH(n, SET(apply_##name(src[i], arg)));	\
+		PGTABLE_EACH(n, SET(apply_##name(src[i], arg & ~(uint64_t)1))); \
 	}
 
 #define PGTABLE_STORE(value) dst[i] = (value)

@@ -2,7 +2,8 @@
 /*
  * Customised: how cpu_feature_enabled() decides.  With TREE_SHSTK (0 or 1) the
  * shadow-stack feature is a compile-time constant, which is what patching at
- * boot amounts to and what lets a loop become vector code; with TREE_PATCHED as
+ * boot amounts to and what lets a loop become vector code; with TREE_CONSTANTS so
+ * are all others, however they are asked for.  With TREE_PATCHED as
  * well, features are tested by what booting leaves of the kernel's asm goto.
  * Without TREE_SHSTK the kernel's own asm goto stays; unpatched, it asks
  * boot_cpu_data.
@@ -27,7 +28,12 @@
 /* All others are off, as in boot_cpu_data, unless the tree cannot be without. */
 #define TREE_CPU_HAS(bit)							\
 	(TREE_IS_SHSTK(bit) ? TREE_SHSTK :					\
-	 __builtin_constant_p(boot_cpu_has(bit)) ? boot_cpu_has(bit) : 0)
+	 __builtin_constant_p(cpu_has(&boot_cpu_data, bit)) ?			\
+	 cpu_has(&boot_cpu_data, bit) : 0)
+#ifdef TREE_CONSTANTS
+#undef boot_cpu_has
+#define boot_cpu_has(bit) TREE_CPU_HAS(bit)
+#endif
 #endif
 /* What cpu_feature_enabled() asks is a macro of either name. */
 #undef static_cpu_has

@@ -5,6 +5,7 @@
 
 #include "customised_bug.h"
 #include "customised_feature.h"
+#include "customised_masks.h"
 
 #include <linux/pgtable.h>
 #if __has_include(<linux/mm.h>)

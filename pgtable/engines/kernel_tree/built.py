@@ -54,9 +54,10 @@ def proved(
     place, report: as of :func:`built`.
     seen: returns those that they seem to have; called if the proofs are still to be made.
     """
-    key = f"{place.name}-{FORMS}"
-    found = cache.find_content(key) or _prove(recipe, place, report, seen, key)
-    words = json.loads((found / FORMS).read_text())
+    file = place / FORMS
+    if not file.exists():
+        _prove(recipe, place, report, seen)
+    words = json.loads(file.read_text())
     return {name: _form(*each) for name, each in words.items()}
 
 
@@ -65,12 +66,11 @@ def _prove(
     place: Path,
     report: Mapping[str, Any],
     seen: Callable[[], Mapping[str, Form | Condition]],
-    key: str,
-) -> Path:
+) -> None:
     with cache.unfinished() as directory:
-        found = cache.find_content(key)
-        if found is not None:
-            return found
+        # somebody may have done it while we waited for our turn
+        if (place / FORMS).exists():
+            return
         forms = seen()
         names = prove(recipe, report, forms, directory)
         if cache.find(_key_of(recipe)) != place:
@@ -78,7 +78,7 @@ def _prove(
                 f"{recipe.tree.sources}: headers changed while they were compiled; do it again"
             )
         (directory / FORMS).write_text(json.dumps({name: forms[name] for name in names}))
-        return cache.keep(key, directory, [FORMS])
+        (directory / FORMS).rename(place / FORMS)
 
 
 def _form(*words: int) -> Form | Condition:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What was compiled once is not compiled again.
 
-    builds/KEY/      a library and its report; KEY is the content of all that was compiled
+    builds/KEY/      a library, its report and, once proved, the forms of its helpers; KEY is
+                     the content of all that was compiled
     known/KEY.json   what was asked for -> its build, and the headers that were read then
 
 A build appears by renaming a finished directory, so there is never half of one.

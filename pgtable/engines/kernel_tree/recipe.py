@@ -191,6 +191,7 @@ def write_config(recipe: Recipe, directory: Path) -> None:
     lines = ['#include "customised_config.h"']
     if not recipe.timed:
         lines += [f"#undef {option}" for option in _NEEDLESS_VARIABLES]
+        lines.append("#define TREE_CONSTANTS 1")
     for name, value in sorted(recipe.config.items()):
         lines += [f"#undef {name}", *([f"#define {name} 1"] if value else [])]
     (directory / _CONFIG_H).write_text("\n".join([*lines, ""]))
@@ -208,7 +209,7 @@ def _unused_config(recipe: Recipe, files: list[str]) -> list[str]:
 
 #: Options that make a variable of what copies.c holds as a constant: a helper that reads it
 #: in a branch is no vector code.  Where helpers are timed, the kernel's loads are part of it.
-_NEEDLESS_VARIABLES = ("CONFIG_DYNAMIC_PHYSICAL_MASK", "CONFIG_AMD_MEM_ENCRYPT")
+_NEEDLESS_VARIABLES = ("CONFIG_DYNAMIC_PHYSICAL_MASK",)
 
 _CONFIG_H = "config.h"
 _CONFIG = re.compile(r"\bCONFIG_\w+")

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Customised: masks that are variables because booting settles them.  With
+ * TREE_CONSTANTS they are constants, those of copies.c.  A form of what reads a
+ * variable could not be proved, and whether a new protection is present would not be
+ * known from the argument alone.
+ */
+#ifdef TREE_CONSTANTS
+#if __has_include(<asm/pgtable_types.h>)
+#include <asm/pgtable_types.h>
+#endif
+#ifdef _ASM_X86_PGTABLE_H
+#error "asm/pgtable_types.h of this tree reads asm/pgtable.h: masks cannot be constants"
+#endif
+#define __supported_pte_mask (~(pteval_t)0)
+/* The bit that marks encrypted memory, by either name: none. */
+#ifdef _PAGE_ENC
+#undef _PAGE_ENC
+#define _PAGE_ENC ((pteval_t)0)
+#endif
+#ifdef _PAGE_CC
+#undef _PAGE_CC
+#define _PAGE_CC ((pteval_t)0)
+#endif
+#endif
