@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--kernel",
+        "--engine",
         metavar="TREE",
         action="append",
         default=[],

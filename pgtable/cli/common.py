@@ -45,14 +45,17 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def engine_of(args: argparse.Namespace) -> Engine:
-    """Return the engine that the options name."""
+def engine_of(args: argparse.Namespace, **options: Any) -> Engine:
+    """Return the engine that the command's options name.
+
+    options: of a kernel tree, those of :func:`pgtable.kernel_tree`.
+    """
     if args.engine not in ("native", "reference"):
         if args.config is not None:
             raise ValueError(
                 f"--config is not for a kernel tree; write {args.engine},CONFIG_NAME=n"
             )
-        return tree_of(args.engine, shstk=args.shstk)
+        return tree_of(args.engine, shstk=args.shstk, **options)
     make = native if args.engine == "native" else reference
     return make(args.rules, args.shstk, args.config)
 

@@ -7,11 +7,14 @@ import argparse
 from typing import Any
 
 from .. import bits
+from ..checks.recognise import recognise
+from ..checks.report import wrap
 from ..engines import buffers
+from ..engines.interface import Engine
 from ..engines.switches import RULES, resolve
 from ..images.region_census import state_text
 from ..images.text import Record
-from .common import parse_number, print_json
+from .common import engine_of, parse_number, print_json
 from .ranges import wrapped
 from .text_input import read_text, remarks
 
@@ -20,6 +23,7 @@ EXAMPLES = """\
   pgtable decode 0x8000000000000867
   pgtable decode --level pmd --rules saved_dirty 0x84000000000008a5
   pgtable decode --no-shstk 0x8000000000000065
+  pgtable decode --engine ~/linux 0x8000000000000865
   dmesg | pgtable decode --from -
 
 --from reads what kernels and tools print: crash's pte and vtop, QEMU's info
@@ -48,12 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="the processor has shadow stacks (default: on where the rules know them)",
     )
+    parser.add_argument(
+        "--engine",
+        metavar="{native,reference,TREE}",
+        help="list as well which of its tests are true of an entry; a TREE is a directory of"
+        " kernel headers, with switches as 'pgtable kernel --help' tells, and has the rules"
+        " that it follows",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(config=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     resolve(args.rules, args.shstk, None)
+    args.asked = _asked(args)
     if args.text is not None:
         if args.entries:
             raise ValueError("--from has the entries; name no others beside it")
@@ -63,10 +76,34 @@ def run(args: argparse.Namespace) -> int:
     entries = [buffers.as_int(parse_number(text, "entry"), "entry") for text in args.entries]
     found = [bits.decode(entry, args.level, args.rules, args.shstk) for entry in entries]
     if args.json:
-        print_json([decoded.as_dict() for decoded in found])
+        print_json([_dict(decoded, args.asked) for decoded in found])
         return 0
-    print("\n\n".join(text(decoded) for decoded in found))
+    print("\n\n".join(text(decoded, args.asked) for decoded in found))
     return 0
+
+
+def _asked(args: argparse.Namespace) -> Engine | None:
+    """Return the engine whose tests are asked; a tree's rules are those that it follows."""
+    if args.engine is None:
+        return None
+    engine = engine_of(args, forms=False)
+    if args.engine not in ("native", "reference"):
+        args.rules, args.shstk, _ = recognise(engine).switches
+    return engine
+
+
+def _true_tests(engine: Engine, decoded: bits.Decoded) -> list[str]:
+    return [
+        helper.name
+        for helper in engine.helpers.values()
+        if helper.kind == "test" and helper.info.takes == decoded.level and not helper.argument
+        if helper(decoded.entry)
+    ]
+
+
+def _dict(decoded: bits.Decoded, asked: Engine | None) -> dict[str, Any]:
+    tests = {} if asked is None else {"engine": asked.name, "true": _true_tests(asked, decoded)}
+    return decoded.as_dict() | tests
 
 
 def _run_text(args: argparse.Namespace) -> int:
@@ -99,8 +136,9 @@ def _decode_record(record: Record, args: argparse.Namespace) -> bits.Decoded:
 
 
 def _record_dict(record: Record, args: argparse.Namespace) -> dict[str, Any]:
-    decoded = _decode_record(record, args).as_dict()
-    if record.known != bits.ALL:
+    known = record.known == bits.ALL
+    decoded = _dict(_decode_record(record, args), args.asked if known else None)
+    if not known:
         decoded.update(state=state_text(record.entry, record.known, args.rules))
         decoded.update(may_be=None, text=None, unknown="not all bits are printed")
         if not record.known & _FRAME:
@@ -128,7 +166,7 @@ def _record_text(record: Record, args: argparse.Namespace) -> str:
     if record.note:
         head += f"\n  note    {record.note}"
     if record.known == bits.ALL:
-        return f"{head}\n{text(decoded)}"
+        return f"{head}\n{text(decoded, args.asked)}"
     lines = [head, f"  state   {state_text(record.entry, record.known, args.rules)}"]
     if record.known & _FRAME and decoded.frame is not None:
         lines.append(_frame_line(decoded.frame))
@@ -140,8 +178,8 @@ def _frame_line(frame: int) -> str:
     return f"  frame   {frame:#x} (physical address {frame << 12:#x})"
 
 
-def text(decoded: bits.Decoded) -> str:
-    """Return the lines that a person reads."""
+def text(decoded: bits.Decoded, asked: Engine | None = None) -> str:
+    """Return the lines that a person reads, with the tests that are true to an engine."""
     lines = [f"{decoded.entry:#018x}  {decoded.level}, rules {decoded.rules}"]
     lines.append(f"  kind    {decoded.kind_text}")
     if decoded.state is not None:
@@ -156,4 +194,7 @@ def text(decoded: bits.Decoded) -> str:
     if decoded.pkey is not None:
         lines.append(f"  pkey    {decoded.pkey}")
     lines += [f"  bit {bit.number:2}  {bit.name:12} {bit.meaning}" for bit in decoded.bits]
+    if asked is not None:
+        tests = ", ".join(_true_tests(asked, decoded)) or "no test"
+        lines.append(wrap(f"{tests}, says {asked.name}", "  true    ", " " * 10))
     return "\n".join(lines)

@@ -78,7 +78,7 @@ def _add(commands: Any, name: str, run_kernel: Any, text: str) -> argparse.Argum
     group = parser.add_argument_group("tree")
     group.add_argument("--generated", metavar="DIR", help="where the generated headers are")
     group.add_argument("--compiler", metavar="CC", default="gcc", help="C compiler (default: gcc)")
-    group.add_argument("--flags", metavar="FLAGS", help="instead of optimisation and vector instructions")
+    group.add_argument("--flags", metavar="FLAGS", help="instead of -O2 and vector instructions")
     return parser
 
 

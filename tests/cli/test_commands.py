@@ -73,6 +73,33 @@ def test_decode_follows_rules_and_switches(capsys):
     assert base["state"] == "(Write=0,Dirty=1,Cow=0)"
 
 
+def test_decode_asks_an_engine_for_its_tests(capsys):
+    assert (
+        run("decode", "--engine", "native", "--rules", "base", "0x867", "0x8000000000000000") == 0
+    )
+    out = " ".join(capsys.readouterr().out.split())
+    said = "says native(rules='base', shstk=False, config=False)"
+    tests = "pte_dirty, pte_young, pte_write, pte_exec, pte_soft_dirty, pte_present,"
+    assert f"true {tests}" in out
+    assert f"true no test, {said}" in out
+
+
+def test_decode_as_a_tree_does(capsys):
+    tree = DATA / "mini_tree"
+    assert run("decode", "--engine", f"{tree},shstk=n", "--level", "pmd", "--json", "0x42") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    engine = pgtable.kernel_tree(tree, shstk=False)
+    assert found["rules"] == "saved_dirty"
+    assert found["engine"] == engine.name
+    # of no other level, and of no second argument
+    assert "pmd_dirty" in found["true"]
+    for name, helper in engine.helpers.items():
+        asked = helper.kind == "test" and helper.info.takes == "pmd" and not helper.argument
+        assert (name in found["true"]) == (asked and helper(0x42))
+    assert run("decode", "--engine", DATA, "0x42") == 2
+    assert "is no kernel tree" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
