@@ -159,7 +159,9 @@ static int is_large(const struct call *call)
 /* Can where be asked in the loop itself? */
 static int is_form_where(const struct call *call)
 {
-	return call->steps[0].form && (!call->where_test || call->where_test->condition);
+	const struct pgtable_step *test = call->where_test;
+
+	return call->steps[0].form && (!test || (test->condition && !test->condition->either));
 }
 
 /* One loop, nothing between load and store: no need of blocks. */

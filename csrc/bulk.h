@@ -55,10 +55,16 @@ struct pgtable_form {
 	uint64_t to_dirty;	/* the Cow bit, or 0 */
 };
 
-/* True where (entry & mask) == value; negate: where not. */
+/*
+ * True where (entry & mask) == value or, if either, (entry & or_mask) == or_value;
+ * negate: where not.
+ */
 struct pgtable_condition {
 	uint64_t mask;
 	uint64_t value;
+	uint64_t or_mask;
+	uint64_t or_value;
+	int either;
 	int negate;
 };
 
@@ -71,7 +77,10 @@ struct pgtable_block_ops {
 	void (*form)(const struct pgtable_form *form, const void *in, void *out, size_t n);
 	/* the same for more than the caches hold */
 	void (*form_large)(const struct pgtable_form *form, const void *in, void *out, size_t n);
-	/* the same where the condition holds, or where is not 0; elsewhere as in otherwise */
+	/*
+	 * the same where the condition (not one of either) holds, or where is not 0;
+	 * elsewhere as in otherwise
+	 */
 	void (*form_where)(const struct pgtable_form *form,
 			   const struct pgtable_condition *condition,
 			   const void *in, const void *otherwise, void *out, size_t n);

@@ -86,9 +86,10 @@ int pgtable_form_of_map(const struct pgtable_helper *helper, uint64_t arg,
 	return 1;
 }
 
-static int apply_condition(const struct pgtable_condition *condition, uint64_t entry)
+static int is_met(const struct pgtable_condition *condition, uint64_t entry)
 {
-	return ((entry & condition->mask) == condition->value) != condition->negate;
+	return (entry & condition->mask) == condition->value ||
+	       (condition->either && (entry & condition->or_mask) == condition->or_value);
 }
 
 static int run_test(const struct pgtable_helper *helper, uint64_t entry)
@@ -97,9 +98,19 @@ static int run_test(const struct pgtable_helper *helper, uint64_t entry)
 }
 
 /*
- * A condition is true (negate: false) for one value of its bits only: from an entry
- * that has it, turning over one of these bits takes it away.
+ * What is true (negate: false) for one value of some bits only: from an entry that has
+ * it, turning over one of these bits takes it away.
  */
+static uint64_t bits_that_matter(const struct pgtable_helper *helper, int negate, uint64_t entry)
+{
+	uint64_t bits = 0;
+
+	for (unsigned bit = 0; bit < BITS; bit++)
+		if (run_test(helper, entry ^ (uint64_t)1 << bit) == negate)
+			bits |= (uint64_t)1 << bit;
+	return bits;
+}
+
 static int guess_condition(const struct pgtable_helper *helper, int negate,
 			   const uint64_t *probes, struct pgtable_condition *condition)
 {
@@ -110,10 +121,25 @@ static int guess_condition(const struct pgtable_helper *helper, int negate,
 	if (i == PROBES)
 		return 0;
 	*condition = (struct pgtable_condition){ .negate = negate };
-	for (unsigned bit = 0; bit < BITS; bit++)
-		if (run_test(helper, probes[i] ^ (uint64_t)1 << bit) == negate)
-			condition->mask |= (uint64_t)1 << bit;
+	condition->mask = bits_that_matter(helper, negate, probes[i]);
 	condition->value = probes[i] & condition->mask;
+	return 1;
+}
+
+/* The same of an entry that does not owe it to the first value. */
+static int guess_other(const struct pgtable_helper *helper, const uint64_t *probes,
+		       struct pgtable_condition *condition)
+{
+	const int negate = condition->negate;
+	size_t i = 0;
+
+	while (i < PROBES && (run_test(helper, probes[i]) == negate || is_met(condition, probes[i])))
+		i++;
+	if (i == PROBES)
+		return 0;
+	condition->either = 1;
+	condition->or_mask = bits_that_matter(helper, negate, probes[i]);
+	condition->or_value = probes[i] & condition->or_mask;
 	return 1;
 }
 
@@ -124,23 +150,31 @@ static int agree(const struct pgtable_helper *helper, const struct pgtable_condi
 
 	helper->test(entries, NULL, 0, results, PROBES);
 	for (size_t i = 0; i < PROBES; i++)
-		if (results[i] != apply_condition(condition, entries[i]))
+		if (results[i] != (is_met(condition, entries[i]) != condition->negate))
 			return 0;
 	return 1;
 }
 
-/* On every probe, on each with the value put in, and with one bit of that turned over. */
-static int is_condition(const struct pgtable_helper *helper, const uint64_t *probes,
-			const struct pgtable_condition *condition)
+/* On each probe with the value put in, and with one bit of that turned over. */
+static int agree_around(const struct pgtable_helper *helper, const uint64_t *probes,
+			const struct pgtable_condition *condition, uint64_t mask, uint64_t value)
 {
 	uint64_t with_value[PROBES], one_off[PROBES];
 
 	for (size_t i = 0; i < PROBES; i++) {
-		with_value[i] = (probes[i] & ~condition->mask) | condition->value;
-		one_off[i] = with_value[i] ^ (condition->mask & (uint64_t)1 << i % BITS);
+		with_value[i] = (probes[i] & ~mask) | value;
+		one_off[i] = with_value[i] ^ (mask & (uint64_t)1 << i % BITS);
 	}
-	return agree(helper, condition, probes) && agree(helper, condition, with_value) &&
-	       agree(helper, condition, one_off);
+	return agree(helper, condition, with_value) && agree(helper, condition, one_off);
+}
+
+static int is_condition(const struct pgtable_helper *helper, const uint64_t *probes,
+			const struct pgtable_condition *condition)
+{
+	return agree(helper, condition, probes) &&
+	       agree_around(helper, probes, condition, condition->mask, condition->value) &&
+	       (!condition->either ||
+		agree_around(helper, probes, condition, condition->or_mask, condition->or_value));
 }
 
 int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_condition *condition)
@@ -150,10 +184,12 @@ int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_con
 	if (!helper->test || helper->argument)
 		return 0;
 	fill_probes(probes);
-	for (int negate = 0; negate < 2; negate++)
-		if (guess_condition(helper, negate, probes, condition) &&
-		    is_condition(helper, probes, condition))
-			return 1;
+	for (int either = 0; either < 2; either++)
+		for (int negate = 0; negate < 2; negate++)
+			if (guess_condition(helper, negate, probes, condition) &&
+			    (!either || guess_other(helper, probes, condition)) &&
+			    is_condition(helper, probes, condition))
+				return 1;
 	return 0;
 }
 

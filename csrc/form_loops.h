@@ -98,10 +98,12 @@ typedef uint64_t words __attribute__((vector_size(PGTABLE_VECTOR), aligned(1), m
 
 /* All ones where the condition is met: comparing vectors gives just that. */
 #ifdef PGTABLE_SCALAR
-#define MET(v) (-(uint64_t)(((v) & mask) == value))
+#define ALL_ONES_IF(comparison) (-(uint64_t)(comparison))
 #else
-#define MET(v) ((words)(((v) & mask) == value))
+#define ALL_ONES_IF(comparison) ((words)(comparison))
 #endif
+#define MET(v) ALL_ONES_IF(((v) & mask) == value)
+#define EITHER_MET(v) (MET(v) | ALL_ONES_IF(((v) & or_mask) == or_value))
 
 /*
  * Which entries of a vector are chosen: a bit each, where there are masks of bits, else
@@ -282,9 +284,14 @@ static void block_test(const struct pgtable_condition *condition, const void *in
 		       size_t n)
 {
 	CONDITION_CONSTANTS(condition);
+	const uint64_t or_mask = condition->or_mask, or_value = condition->or_value;
+	const int negate = condition->negate != 0;
 	const pgtable_word *src = in;
 
-	if (condition->negate) {
+	if (condition->either) {
+		PGTABLE_EACH(n, out[i] = (((src[i] & mask) == value) |
+					  ((src[i] & or_mask) == or_value)) ^ negate);
+	} else if (negate) {
 		PGTABLE_EACH(n, out[i] = (src[i] & mask) != value);
 	} else {
 		PGTABLE_EACH(n, out[i] = (src[i] & mask) == value);
@@ -292,22 +299,38 @@ static void block_test(const struct pgtable_condition *condition, const void *in
 }
 #endif
 
-/* One comparison and one subtraction a vector, whatever the test. */
+#define COUNT_MET(MET, is_met)							\
+	do {									\
+		EACH_ROUND(n) {							\
+			EACH_VECTOR(k) {					\
+				words v = LOAD(in, k);				\
+										\
+				met[k] -= MET(v);				\
+			}							\
+		}								\
+		for (size_t i = in_rounds(n); i < n; i++)			\
+			total += is_met(word_at(in, i));			\
+	} while (0)
+
+/* One comparison (or two) and one subtraction a vector, whatever the test. */
 static uint64_t block_count(const struct pgtable_condition *condition, const void *in, size_t n)
 {
 	CONDITION_CONSTANTS(condition);
+	const uint64_t or_mask = condition->or_mask, or_value = condition->or_value;
 	words met[ROUND / sizeof(words)] = { 0 };
 	uint64_t lanes[ROUND_WORDS], total = 0;
 
-	EACH_ROUND(n) {
-		EACH_VECTOR(k)
-			met[k] -= MET(LOAD(in, k));
-	}
+#define IS_MET(v) (((v) & mask) == value)
+#define IS_EITHER(v) (IS_MET(v) | (((v) & or_mask) == or_value))
+	if (condition->either)
+		COUNT_MET(EITHER_MET, IS_EITHER);
+	else
+		COUNT_MET(MET, IS_MET);
+#undef IS_MET
+#undef IS_EITHER
 	memcpy(lanes, met, sizeof(lanes));
 	for (size_t i = 0; i < ROUND_WORDS; i++)
 		total += lanes[i];
-	for (size_t i = in_rounds(n); i < n; i++)
-		total += (((const pgtable_word *)in)[i] & mask) == value;
 	return condition->negate ? n - total : total;
 }
 

@@ -201,7 +201,7 @@ void pgtable_walk_free(struct pgtable_walk *walk)
  */
 static size_t count_entries(const struct pgtable_walk *walk, const void *table, const void *ahead)
 {
-	const struct pgtable_condition not_zero = { ~(uint64_t)0, 0, 1 };
+	const struct pgtable_condition not_zero = { .mask = ~(uint64_t)0, .negate = 1 };
 	size_t some = TABLE_ENTRIES / 8, count = 0;
 
 	for (size_t i = 0; i < TABLE_ENTRIES; i += some) {

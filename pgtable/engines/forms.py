@@ -28,11 +28,21 @@ class Form(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """True where ``(entry & mask) == value``; negate: where not."""
+    """True where ``(entry & mask) == value`` or, if either, the same of the ``or`` pair.
+
+    negate: where not.
+    """
 
     mask: int
     value: int
-    negate: bool
+    or_mask: int = 0
+    or_value: int = 0
+    either: bool = False
+    negate: bool = False
+
+    def values(self) -> list[tuple[int, int]]:
+        """Return each mask and value."""
+        return [(self.mask, self.value), (self.or_mask, self.or_value)][: 1 + self.either]
 
     def in_c(self) -> Any:
         """Return it as C takes it."""
@@ -55,4 +65,11 @@ def found_condition(handle: Any) -> Condition | None:
     condition = ffi.new("struct pgtable_condition *")
     if not lib.pgtable_form_of_test(handle, condition):
         return None
-    return Condition(condition.mask, condition.value, bool(condition.negate))
+    return Condition(
+        condition.mask,
+        condition.value,
+        condition.or_mask,
+        condition.or_value,
+        bool(condition.either),
+        bool(condition.negate),
+    )

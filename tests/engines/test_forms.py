@@ -60,6 +60,8 @@ def apply_form(form, entries: np.ndarray) -> np.ndarray:
 
 def apply_condition(condition, entries: np.ndarray) -> np.ndarray:
     met = (entries & np.uint64(condition.mask)) == np.uint64(condition.value)
+    if condition.either:
+        met |= (entries & np.uint64(condition.or_mask)) == np.uint64(condition.or_value)
     return met != bool(condition.negate)
 
 
@@ -80,9 +82,6 @@ def test_forms_are_the_helpers(switches, low_bit_entries, random_entries) -> Non
         for entries in (low_bit_entries, random_entries):
             assert np.array_equal(apply(found, entries), oracle(entries)), name
     expected = WITHOUT | MKDIRTY if shifting else WITHOUT
-    if switches == ("saved_dirty", True, True):
-        # Write, or Dirty of a large page: two ways to be true
-        expected = expected | {"pmd_write"}
     assert without == expected & set(native.helpers)
 
 
@@ -201,6 +200,51 @@ def test_what_is_almost_a_form_is_none(name) -> None:
     assert not lib.pgtable_form_of_map(helper, 0, form)
 
 
+#: What is no condition, or not of two values only.
+NO_CONDITION = {
+    "an odd number of three": lambda v: bits_of(v, W) ^ bits_of(v, D) ^ bits_of(v, C),
+    "two of three": lambda v: (
+        bits_of(v, W) & bits_of(v, D)
+        | bits_of(v, D) & bits_of(v, C)
+        | bits_of(v, W) & bits_of(v, C)
+    ),
+    "a number": lambda v: v > np.uint64(1 << 40),
+}
+#: What is one, of two values.
+EITHER = {
+    "a bit or two others": lambda v: bits_of(v, W) | bits_of(v, D) & bits_of(v, 1 << 7),
+    "no bit or no other": lambda v: ~(bits_of(v, W) & bits_of(v, C)),
+    "one bit or another, not both": lambda v: bits_of(v, W) != bits_of(v, D),
+    "two bits the same": lambda v: bits_of(v, W) == bits_of(v, C),
+}
+
+
+def bits_of(entries: np.ndarray, bit: int) -> np.ndarray:
+    return (entries & np.uint64(bit)) != 0
+
+
+@pytest.mark.parametrize("name", [*NO_CONDITION, *EITHER])
+def test_conditions_of_no_value_of_two_and_of_more(name, random_entries) -> None:
+    predicate = (NO_CONDITION | EITHER)[name]
+
+    def met(entries, n):
+        return predicate(np.frombuffer(ffi.buffer(entries, 8 * n), np.uint64).copy())
+
+    @ffi.callback("pgtable_test_loop")
+    def loop(entries, arguments, argument, out, n):
+        ffi.memmove(out, met(entries, n).tobytes(), n)
+        return 0
+
+    @ffi.callback("pgtable_count_loop")
+    def count(entries, arguments, argument, n):
+        return int(np.count_nonzero(met(entries, n)))
+
+    found = found_condition(ffi.new("struct pgtable_helper *", {"test": loop, "count": count}))
+    assert (found is None) == (name in NO_CONDITION)
+    if found:
+        assert np.array_equal(apply_condition(found, random_entries), predicate(random_entries))
+
+
 class Guarded:
     """Bytes at a place that may be unaligned, between others that must stay."""
 
@@ -240,15 +284,32 @@ def test_loops_of_forms_at_every_alignment(usable_isa, random_entries, n, shift)
             run(form, entries.pointer, out.pointer, n)
             ops.stream_end()
             assert out.take() == expected.tobytes()
-    condition = ffi.new("struct pgtable_condition *", (1, 1, 0))
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize(
+    "values",
+    [(1, 1), (W | D, D), (0, 0), (1, 1, W | D, D), (W, 0, D, D), (W | D, W, W | C, C)],
+    ids=str,
+)
+def test_loops_of_conditions(usable_isa, random_entries, n, shift, values) -> None:
+    ops = pgtable.native(isa=usable_isa).ops
+    words = random_entries[:n]
+    entries = Guarded(words.tobytes(), shift % 8)
+    mask, value, or_mask, or_value = values if len(values) == 4 else (*values, 0, 0)
     assert bool(ops.test) == (usable_isa != "scalar")
-    for condition.negate in (0, 1):
-        met = np.count_nonzero(apply_condition(condition, words))
-        assert ops.count(condition, entries.pointer, n) == met
+    for negate in (0, 1):
+        condition = ffi.new(
+            "struct pgtable_condition *",
+            (mask, value, or_mask, or_value, len(values) == 4, negate),
+        )
+        met = apply_condition(condition, words)
+        assert ops.count(condition, entries.pointer, n) == np.count_nonzero(met)
         if ops.test:
             flags = Guarded(bytes(n), shift)
             ops.test(condition, entries.pointer, flags.pointer, n)
-            assert flags.take() == apply_condition(condition, words).tobytes()
+            assert flags.take() == met.tobytes()
 
 
 @pytest.mark.parametrize("n", LENGTHS)
@@ -258,7 +319,7 @@ def test_loops_of_forms_where(usable_isa, random_entries, n, shift, elsewhere) -
     ops = pgtable.native(isa=usable_isa).ops
     words, others = random_entries[:n], random_entries[n : 2 * n]
     entries, another = Guarded(words.tobytes(), shift % 8), Guarded(others.tobytes(), shift)
-    condition = ffi.new("struct pgtable_condition *", (1, 1, 0))
+    condition = ffi.new("struct pgtable_condition *", {"mask": 1, "value": 1})
     # any byte but 0 is true
     flags = np.array([0, 1, 2, 0, 0x80, 0xFF, 0], np.uint8)[(random_entries[:n] % 7).astype(int)]
     where = Guarded(flags.tobytes(), shift)

@@ -84,8 +84,8 @@ def _prove(
 def _form(*words: int) -> Form | Condition:
     if len(words) == len(Form._fields):
         return Form(*words)
-    mask, value, negate = words
-    return Condition(mask, value, bool(negate))
+    mask, value, or_mask, or_value, either, negate = words
+    return Condition(mask, value, or_mask, or_value, bool(either), bool(negate))
 
 
 def _key_of(recipe: Recipe) -> str:

@@ -9,10 +9,12 @@ the compiler does (csrc/kernel_tree/proofs.h).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..forms import Condition, Form
+from .errors import KernelTreeError
 from .recipe import Recipe, compile_flags, write_config
 from .units import compile_units, objects_of, split
 
@@ -47,8 +49,11 @@ def prove(
     flags += _OPTIMISATION
     texts = {name: _text(name, report["calls"][name], form) for name, form in forms.items()}
     units = split("proof", "proofs.h", texts)
-    # what does not compile here is not proved
-    compile_units(recipe, flags, units, directory, {})
+    try:
+        # a helper that does not compile here is not proved
+        compile_units(recipe, flags, units, directory, {})
+    except KernelTreeError as error:
+        raise KernelTreeError(f"{error}; forms=False does without these proofs") from None
     compiled = objects_of(recipe, [directory / unit.object for unit in units], directory)
     there = set().union(*(one.sections for one in compiled))
     called = set().union(*(names for one in compiled for names in one.references.values()))
@@ -64,11 +69,16 @@ def _text(name: str, call: str, form: Form | Condition) -> str:
 
 
 def cases_of_condition(condition: Condition) -> Iterator[Case]:
-    """Yield what a condition comes to: all of its bits are right, or one of them is not."""
-    mask, value, negate = condition
-    yield Case(mask, value, _ALL, int(not negate))
-    for bit in _single_bits(mask):
-        yield Case(bit, ~value & bit, _ALL, int(negate))
+    """Yield what a condition comes to: a value is there, or of each a bit is wrong."""
+    values = condition.values()
+    for mask, value in values:
+        yield Case(mask, value, _ALL, int(not condition.negate))
+    wrong = [[(bit, ~value & bit) for bit in _single_bits(mask)] for mask, value in values]
+    for bits in product(*wrong):
+        settings = dict(bits)
+        # one bit, for both of them, may be wrong in one way only
+        if all(settings[bit] == to for bit, to in bits):
+            yield Case(sum(settings), sum(settings.values()), _ALL, int(condition.negate))
 
 
 def cases_of_form(form: Form) -> Iterator[Case]:
