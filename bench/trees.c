@@ -1,30 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Loops of any table of helpers, called from C: no call of Python in the time. */
+/* The driver, called from C again and again: no call of Python in the time. */
 #include <time.h>
 
 #include "bulk.h"
 
 const struct pgtable_block_ops trees_no_ops;
 
-uint64_t trees_time(const struct pgtable_helper *helper, int counting, const void *in,
-		    uint64_t arg, void *out, size_t n, size_t times);
+/* pgtable_run() of the installed library: who loads this has that one. */
+typedef uint64_t run_fn(const struct pgtable_block_ops *ops,
+			const struct pgtable_step *steps, size_t nsteps,
+			const struct pgtable_step *where_test, const uint8_t *where,
+			const void *in, void *out, const void *otherwise, size_t n,
+			size_t large_from, unsigned threads);
 
-/* Nanoseconds that so many calls take; a map's or a test's results are in out. */
-uint64_t trees_time(const struct pgtable_helper *helper, int counting, const void *in,
-		    uint64_t arg, void *out, size_t n, size_t times)
+uint64_t trees_time(run_fn *run, const struct pgtable_block_ops *ops,
+		    const struct pgtable_step *steps, size_t nsteps, int counting,
+		    const void *in, void *out, size_t n, size_t large_from, size_t times);
+
+/* Nanoseconds that so many calls take; results, or the count, are in out. */
+uint64_t trees_time(run_fn *run, const struct pgtable_block_ops *ops,
+		    const struct pgtable_step *steps, size_t nsteps, int counting,
+		    const void *in, void *out, size_t n, size_t large_from, size_t times)
 {
+	void *results = counting ? NULL : out;
 	struct timespec from, to;
 	uint64_t total = 0;
 
 	clock_gettime(CLOCK_MONOTONIC, &from);
-	for (size_t i = 0; i < times; i++) {
-		if (counting)
-			total = helper->count(in, NULL, arg, n);
-		else if (helper->test)
-			helper->test(in, NULL, arg, out, n);
-		else
-			helper->map(in, NULL, arg, out, n);
-	}
+	for (size_t i = 0; i < times; i++)
+		total = run(ops, steps, nsteps, NULL, NULL, in, results, NULL, n, large_from, 1);
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	if (counting)
 		*(uint64_t *)out = total;

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a tree's loops cost beside those of our own text compiled with the same flags.
+"""What helpers of a tree cost in bulk beside our own text compiled with the same flags.
 
 ``python -m bench.trees TREE``: all helpers that both have, maps into another
-array, tests into bools and as counts.  Contenders take turns in one process.
+array, tests into bools and as counts, as an engine runs them.  Contenders take
+turns in one process.
 """
 
 from __future__ import annotations
@@ -21,7 +22,17 @@ import numpy as np
 import pgtable
 from pgtable.bench import entries, units
 from pgtable.checks.report import wrap
-from pgtable.engines.compiled import ffi
+from pgtable.engines.compiled import (
+    LARGE_FROM,
+    RUN,
+    CompiledEngine,
+    CompiledHelper,
+    CSteps,
+    as_info_fields,
+    ffi,
+)
+from pgtable.engines.forms import Condition, Form, found_condition, found_form
+from pgtable.engines.interface import HelperInfo, Step
 from pgtable.engines.kernel_tree import KernelTreeEngine, compiler
 from pgtable.engines.kernel_tree.recipe import flags_of_loops, shim_directory
 
@@ -29,53 +40,19 @@ _ffi = cffi.FFI()
 _ffi.cdef(
     """
     extern char trees_ours;
-    uint64_t trees_time(const void *helper, int counting, const void *in, uint64_t arg,
-                        void *out, size_t n, size_t times);
+    uint64_t trees_time(void *run, const void *ops, const void *steps, size_t nsteps,
+                        int counting, const void *in, void *out, size_t n, size_t large_from,
+                        size_t times);
     """
 )
 
-SIZES = (512, 1 << 14, 1 << 20)
+SIZES = (512, 1 << 14, 1 << 20, 1 << 22)
 #: Entries that one sample goes over at least, all repeats together.
 WORK = 1 << 18
 ROUNDS = 15
 GOAL = 1.2
 #: What helpers with a second argument get: a user's read-only page, and bits to change.
 ARGUMENT = 0x25
-
-_FLAGS = "the kernel's text takes flags out as an int, and PSE says which bits those are"
-_INT = "the kernel's text gives an int: of 32 bits, where entries have 64"
-_WRITE = "the kernel's text tests Write and shadow stack apart, ours both at once"
-_MODIFY = "the kernel's text compares two truth values to turn a frame over, ours two masks"
-#: Why the kernel's text costs more than ours, where it is known: (levels, stems, reason).
-REASONS = (
-    (("pte", "pmd"), ("write",), _WRITE),
-    (("pte", "pmd", "pud"), ("modify",), _MODIFY),
-    (
-        ("pmd", "pud"),
-        (
-            *("dirty", "young", "write", "shstk", "soft_dirty", "uffd_wp", "present", "protnone"),
-            *("special", "leaf", "devmap", "bad", "swp_soft_dirty", "swp_uffd_wp"),
-        ),
-        _FLAGS,
-    ),
-    (
-        ("pte", "pmd", "pud"),
-        (
-            *("young", "huge", "global", "special", "present", "none", "soft_dirty", "uffd_wp"),
-            *("protnone", "swp_soft_dirty", "swp_uffd_wp", "swp_exclusive", "exec", "bad"),
-        ),
-        _INT,
-    ),
-)
-
-
-def reason_for(helper: str) -> str:
-    """Say why a helper's loop is slow in a tree, or that it is not known."""
-    level, _, stem = helper.partition("_")
-    for levels, stems, reason in REASONS:
-        if level in levels and stem in stems:
-            return reason
-    return "no reason known"
 
 
 class Loop(NamedTuple):
@@ -106,13 +83,36 @@ def main() -> int:
     parser.add_argument("tree", metavar="TREE", help="header package or configured kernel tree")
     parser.add_argument("--compiler", default="gcc")
     parser.add_argument("--flags", help="of both, instead of optimisation and vector instructions")
+    parser.add_argument(
+        "--no-forms", dest="forms", action="store_false", help="loops of the text, whatever it is"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     args = parser.parse_args()
-    engine = pgtable.kernel_tree(args.tree, compiler=args.compiler, flags=args.flags)
+    engine = pgtable.kernel_tree(
+        args.tree, compiler=args.compiler, flags=args.flags, forms=args.forms
+    )
     with tempfile.TemporaryDirectory() as directory:
         ratios = list(_measure(engine, args, Path(directory)))
     _print(engine, ratios)
     return 0
+
+
+class OurText(CompiledEngine):
+    """Our helpers as some compiler made them, run as native ones are."""
+
+    def __init__(self, handles: list[Any], ops: Any):
+        super().__init__("our text", ops)
+        self._set_helpers(
+            CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle) for handle in handles
+        )
+
+    def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
+        """Find the form by trying."""
+        return found_form(helper.handle, argument)
+
+    def condition_of(self, helper: CompiledHelper) -> Condition | None:
+        """Find the same of a test."""
+        return found_condition(helper.handle)
 
 
 def _measure(
@@ -120,17 +120,16 @@ def _measure(
 ) -> Iterator[Ratio]:
     switches = pgtable.recognise(engine).switches
     library = _compile_ours(engine, args.compiler, switches, directory)
-    native = pgtable.native(*switches)
-    ours = _table(library)
+    native = pgtable.native(*switches, isa=engine.isa)
+    engines = [engine, OurText(_handles(library), native.ops), native]
     known = {known.helper for known in pgtable.compare(engine, pgtable.reference(*switches)).known}
-    names = [name for name in engine.helpers if name in ours and name in native.helpers]
-    buffers = {n: (entries.aligned(n), np.zeros(n, np.uint64)) for n in SIZES}
-    for name in names:
-        handles = [engine.helpers[name].handle, ours[name], native.helpers[name].handle]
-        for counting in (False, True) if engine.helpers[name].kind == "test" else (False,):
-            for n in SIZES:
-                loop = Loop(name, counting, n)
-                contest = _Contest(library, loop, handles, *buffers[n])
+    names = [name for name in engine.helpers if all(name in each.helpers for each in engines)]
+    for n in SIZES:
+        array, out = entries.aligned(n), np.zeros(n, np.uint64)
+        for name in names:
+            helpers = [each.helpers[name] for each in engines]
+            for counting in (False, True) if helpers[0].kind == "test" else (False,):
+                contest = _Contest(library, Loop(name, counting, n), helpers, array, out)
                 contest.check(but_tree=name in known)
                 ratio = contest.run(args.rounds)
                 if ratio.tree > GOAL * ratio.ours:
@@ -140,37 +139,54 @@ def _measure(
 
 
 class _Contest:
-    """One loop of three libraries over the same arrays."""
+    """One helper of three engines over the same arrays."""
 
-    def __init__(self, library: Any, loop: Loop, handles: list, array: Any, out: Any):
-        self.library, self.loop, self.handles = library, loop, handles
+    def __init__(
+        self,
+        library: Any,
+        loop: Loop,
+        helpers: list[Any],
+        array: np.ndarray,
+        out: np.ndarray,
+    ):
+        self.library, self.loop = library, loop
         self.array, self.out = array, out
         self.times = max(1, WORK // loop.entries)
+        self.steps = [
+            CSteps((Step(helper, ARGUMENT if helper.argument else 0),)) for helper in helpers
+        ]
+        self.ops = [helper.engine.ops for helper in helpers]
 
-    def _time(self, handle: Any, times: int) -> float:
+    def _time(self, index: int, times: int) -> float:
+        ops, steps = self.ops[index], self.steps[index]
         taken = self.library.trees_time(
-            ffi.cast("void *", handle), self.loop.counting, ffi.from_buffer(self.array), ARGUMENT,
-            ffi.from_buffer(self.out), self.loop.entries, times,
+            RUN, _pointer(ops), _pointer(steps.array), steps.n, self.loop.counting,
+            ffi.from_buffer(self.array), ffi.from_buffer(self.out), self.loop.entries,
+            LARGE_FROM, times,
         )  # fmt: skip
         return taken / times
 
     def check(self, *, but_tree: bool) -> None:
         """Require the same output of all; a known difference of the tree's is none."""
         outputs = []
-        for handle in self.handles[1 if but_tree else 0 :]:
+        for index in range(but_tree, len(self.steps)):
             self.out[:] = 0
-            self._time(handle, 1)
+            self._time(index, 1)
             outputs.append(self.out.copy())
         if any(not np.array_equal(outputs[0], other) for other in outputs[1:]):
             raise SystemExit(f"{self.loop.name}: the results differ")
 
     def run(self, rounds: int) -> Ratio:
-        """Let the libraries take turns."""
+        """Let the engines take turns."""
         samples: list[list[float]] = [[], [], []]
         for _ in range(rounds):
-            for taken, handle in zip(samples, self.handles, strict=True):
-                taken.append(self._time(handle, self.times))
+            for index, taken in enumerate(samples):
+                taken.append(self._time(index, self.times))
         return Ratio(self.loop, *map(statistics.median, samples))
+
+
+def _pointer(what: Any) -> Any:
+    return ffi.cast("void *", what)
 
 
 def _compile_ours(engine: KernelTreeEngine, cc: str, switches: Any, directory: Path) -> Any:
@@ -197,15 +213,15 @@ def _compile_ours(engine: KernelTreeEngine, cc: str, switches: Any, directory: P
     return _ffi.dlopen(str(library))
 
 
-def _table(library: Any) -> dict[str, Any]:
+def _handles(library: Any) -> list[Any]:
     ours = ffi.cast("struct pgtable_instance *", _ffi.addressof(library, "trees_ours"))
-    helpers = (ours.helpers + i for i in range(ours.nhelpers))
-    return {ffi.string(helper.name).decode(): helper for helper in helpers}
+    return [ours.helpers + i for i in range(ours.nhelpers)]
 
 
 def _print(engine: KernelTreeEngine, ratios: list[Ratio]) -> None:
     loops = len({ratio.loop.name for ratio in ratios})
     print(f"{engine.name}: {loops} loops, flags {' '.join(engine.flags)}")
+    print(f"{len(engine.forms)} of {len(engine.helpers)} helpers have forms that were proved")
     for n in SIZES:
         of_size = [ratio for ratio in ratios if ratio.loop.entries == n]
         same = sorted((ratio.tree / ratio.ours, ratio.loop.name) for ratio in of_size)
@@ -217,15 +233,13 @@ def _print(engine: KernelTreeEngine, ratios: list[Ratio]) -> None:
             f" {statistics.median(installed):.2f}, worst {max(installed):.2f}"
         )
     slow = [ratio for ratio in ratios if ratio.tree > GOAL * ratio.ours]
-    print(f"{len(slow)} of {len(ratios)} above {GOAL}; worst of each loop, by reason:")
-    by_reason: dict[str, dict[str, float]] = {}
+    worst: dict[str, float] = {}
     for ratio in slow:
-        worst = by_reason.setdefault(reason_for(ratio.loop.helper), {})
         worst[ratio.loop.name] = max(worst.get(ratio.loop.name, 0), ratio.tree / ratio.ours)
-    for reason, worst in sorted(by_reason.items(), key=lambda each: -len(each[1])):
+    print(f"{len(slow)} of {len(ratios)} above {GOAL}")
+    if slow:
         ordered = sorted(worst.items(), key=lambda each: -each[1])
-        loops_text = ", ".join(f"{name} {value:.2f}" for name, value in ordered)
-        print(wrap(f"{reason}: {loops_text}", "  ", "    "))
+        print(wrap(", ".join(f"{name} {value:.2f}" for name, value in ordered), "  ", "    "))
 
 
 if __name__ == "__main__":

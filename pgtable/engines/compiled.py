@@ -99,7 +99,7 @@ class CompiledEngine(Engine):
 
     def addresses(self) -> tuple[int, int, int]:
         """Return what calls from C need besides their steps."""
-        return _address(self.ops), _address(_RUN), id(self)
+        return _address(self.ops), _address(RUN), id(self)
 
     def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
         """Return the closed form that a map is known to have, its argument fixed."""
@@ -157,7 +157,7 @@ class CompiledEngine(Engine):
 
 
 _NULL = ffi.NULL
-_RUN = ffi.addressof(lib, "pgtable_run")
+RUN = ffi.addressof(lib, "pgtable_run")
 _from_buffer = ffi.from_buffer
 
 
