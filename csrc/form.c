@@ -10,11 +10,12 @@ _Static_assert(PGTABLE_FORM_SHIFT == _PAGE_BIT_COW - _PAGE_BIT_DIRTY, "where Cow
 
 /*
  * Entries to try: every setting of Write, Dirty and Cow, on nothing, on
- * everything, on each single other bit, on all but one, and on noise.
+ * everything, on each single other bit, on all but one, on what tables have,
+ * and on noise.
  */
 #define STATES 8
 #define NOISES 14
-#define BACKGROUNDS (2 + 2 * BITS + NOISES)
+#define BACKGROUNDS (3 + 2 * BITS + NOISES)
 #define PROBES (STATES * BACKGROUNDS)
 
 static uint64_t background(size_t i)
@@ -27,8 +28,11 @@ static uint64_t background(size_t i)
 	i -= BITS;
 	if (i < BITS)
 		return ~((uint64_t)1 << i);
+	i -= BITS;
+	if (!i)
+		return _PAGE_PRESENT | _PAGE_ACCESSED;
 	/* multiples of an odd constant, the golden ratio's: bits in no order */
-	return (i - BITS + 1) * (uint64_t)0x9e3779b97f4a7c15;
+	return i * (uint64_t)0x9e3779b97f4a7c15;
 }
 
 static uint64_t state(size_t i)

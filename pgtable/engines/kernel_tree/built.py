@@ -13,7 +13,7 @@ from ..forms import Condition, Form
 from . import cache
 from .build import LIBRARY, REPORT, build
 from .errors import KernelTreeError
-from .proofs import prove
+from .proofs import Proved, prove
 from .recipe import Recipe, prepare, shim_digest
 
 FORMS = "forms.json"
@@ -44,40 +44,35 @@ def _build(recipe: Recipe, asked: str) -> Path:
 
 
 def proved(
-    recipe: Recipe,
-    place: Path,
-    report: Mapping[str, Any],
-    seen: Callable[[], Mapping[str, Form | Condition]],
-) -> dict[str, Form | Condition]:
-    """Return the forms that are proved to be those of a library's helpers.
+    recipe: Recipe, place: Path, report: Mapping[str, Any], seen: Callable[[], Proved]
+) -> Proved:
+    """Return what is proved of a library's helpers.
 
     place, report: as of :func:`built`.
-    seen: returns those that they seem to have; called if the proofs are still to be made.
+    seen: returns what seems to be so; called if the proofs are still to be made.
     """
     file = place / FORMS
     if not file.exists():
         _prove(recipe, place, report, seen)
-    words = json.loads(file.read_text())
-    return {name: _form(*each) for name, each in words.items()}
+    found = json.loads(file.read_text())
+    forms = {name: _form(*words) for name, words in found["forms"].items()}
+    return Proved(forms, frozenset(found["bitwise"]))
 
 
 def _prove(
-    recipe: Recipe,
-    place: Path,
-    report: Mapping[str, Any],
-    seen: Callable[[], Mapping[str, Form | Condition]],
+    recipe: Recipe, place: Path, report: Mapping[str, Any], seen: Callable[[], Proved]
 ) -> None:
     with cache.unfinished() as directory:
         # somebody may have done it while we waited for our turn
         if (place / FORMS).exists():
             return
-        forms = seen()
-        names = prove(recipe, report, forms, directory)
+        forms, bitwise = prove(recipe, report, seen(), directory)
         if cache.find(_key_of(recipe)) != place:
             raise KernelTreeError(
                 f"{recipe.tree.sources}: headers changed while they were compiled; do it again"
             )
-        (directory / FORMS).write_text(json.dumps({name: forms[name] for name in names}))
+        text = json.dumps({"forms": forms, "bitwise": sorted(bitwise)})
+        (directory / FORMS).write_text(text)
         (directory / FORMS).rename(place / FORMS)
 
 

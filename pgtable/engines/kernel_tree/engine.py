@@ -26,6 +26,7 @@ from .build import LIBRARY
 from .built import built, proved
 from .errors import KernelTreeError
 from .locate import AUTOCONF_H, locate
+from .proofs import Proved
 from .recipe import FEATURES, Recipe
 
 #: What of -O3 makes loops faster, and none of the rest, which is a quarter of a first build.
@@ -48,6 +49,7 @@ class KernelTreeEngine(CompiledEngine):
     shstk: whether the processor has shadow stacks, as the helpers see it.
     isa, flags: what the loops were compiled for, and with.
     forms: the closed forms by which helpers are run over arrays.
+    bitwise: helpers that have one with any argument that seems to give one.
     unavailable: value helpers that the headers have and this engine has not,
         with the reason.
     """
@@ -71,12 +73,15 @@ class KernelTreeEngine(CompiledEngine):
         self._library = _load_copy(place / LIBRARY)
         self._library.pgtable_tree_set_feature(int(self.shstk))
         handles = {HelperInfo(*as_info_fields(handle)): handle for handle in self._handles()}
-        proofs = proved(recipe, place, report, lambda: _seen(handles)) if forms else {}
-        self.forms: Mapping[str, Form | Condition] = MappingProxyType(proofs)
+        proofs = proved(recipe, place, report, lambda: _seen(handles)) if forms else _NOTHING
+        self.forms: Mapping[str, Form | Condition] = MappingProxyType(dict(proofs.forms))
+        self.bitwise = proofs.bitwise
         self._set_helpers(CompiledHelper(self, info, handle) for info, handle in handles.items())
 
     def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
         """Return the form that the compiler has proved of the text."""
+        if helper.name in self.bitwise:
+            return found_form(helper.handle, argument)
         form = self.forms.get(helper.name)
         return form if isinstance(form, Form) else None
 
@@ -172,15 +177,22 @@ def kernel_tree(
     return engine
 
 
-def _seen(handles: Mapping[HelperInfo, Any]) -> dict[str, Form | Condition]:
-    """Return the forms that helpers of the entry alone seem to have."""
-    found = {}
+def _seen(handles: Mapping[HelperInfo, Any]) -> Proved:
+    """Return the forms that helpers seem to have."""
+    forms: dict[str, Form | Condition] = {}
+    bitwise = set()
     for info, handle in handles.items():
-        if info.argument is None:
-            form = found_condition(handle) if info.gives == "test" else found_form(handle)
-            if form is not None:
-                found[info.name] = form
-    return found
+        if info.argument is not None:
+            if info.gives != "test" and all(found_form(handle, word) for word in _ARGUMENTS):
+                bitwise.add(info.name)
+        elif form := found_condition(handle) if info.gives == "test" else found_form(handle):
+            forms[info.name] = form
+    return Proved(forms, frozenset(bitwise))
+
+
+#: Arguments that have nothing in common.
+_ARGUMENTS = (0, 2**64 - 1, 0x5555555555555555, 0x3333333333333333)
+_NOTHING = Proved({}, frozenset())
 
 
 def _load_copy(library: Path) -> ctypes.CDLL:

@@ -34,20 +34,35 @@ class Case(NamedTuple):
     are: int
 
 
-def prove(
-    recipe: Recipe,
-    report: Mapping[str, Any],
-    forms: Mapping[str, Form | Condition],
-    directory: Path,
-) -> list[str]:
-    """Return those helpers of which the compiler sees that the form is theirs.
+class Proved(NamedTuple):
+    """What is known of a library's helpers, of every entry."""
+
+    forms: Mapping[str, Form | Condition]
+    #: those with an argument that treat every bit by itself: what form one seems to
+    #: have with an argument, it has
+    bitwise: frozenset[str]
+
+
+def prove(recipe: Recipe, report: Mapping[str, Any], seen: Proved, directory: Path) -> Proved:
+    """Return those of which the compiler sees that they are what they seem to be.
 
     report: of the library whose helpers they are.
     """
+    calls = report["calls"]
+    texts = {name: _text(name, calls[name], _cases(form)) for name, form in seen.forms.items()}
+    texts |= {name: _text(name, calls[name], _every_bit()) for name in seen.bitwise}
+    proved = _proved(recipe, report, texts, directory)
+    forms = {name: form for name, form in seen.forms.items() if name in proved}
+    return Proved(forms, seen.bitwise & proved)
+
+
+def _proved(
+    recipe: Recipe, report: Mapping[str, Any], texts: dict[str, str], directory: Path
+) -> set[str]:
+    """Return the helpers whose proof is one."""
     write_config(recipe, directory)
     flags = compile_flags(recipe, report["shstk"], report["has"], directory)
     flags += _OPTIMISATION
-    texts = {name: _text(name, report["calls"][name], form) for name, form in forms.items()}
     units = split("proof", "proofs.h", texts)
     try:
         # a helper that does not compile here is not proved
@@ -57,15 +72,23 @@ def prove(
     compiled = objects_of(recipe, [directory / unit.object for unit in units], directory)
     there = set().union(*(one.sections for one in compiled))
     called = set().union(*(names for one in compiled for names in one.references.values()))
-    return [
-        name for name in forms if f"proof_t_{name}" in there and f"unproved_t_{name}" not in called
-    ]
+    return {
+        name for name in texts if f"proof_t_{name}" in there and f"unproved_t_{name}" not in called
+    }
 
 
-def _text(name: str, call: str, form: Form | Condition) -> str:
-    cases = cases_of_form(form) if isinstance(form, Form) else cases_of_condition(form)
-    lines = (f"TREE_CASE(t_{name}, {', '.join(f'{word:#x}ull' for word in one)})" for one in cases)
+def _text(name: str, call: str, cases: Iterator[str]) -> str:
+    lines = (case.format(f"t_{name}") for case in cases)
     return "\n".join([f"TREE_PROOF(t_{name}, {call})", *lines, f"TREE_PROOF_END(t_{name})"])
+
+
+def _cases(form: Form | Condition) -> Iterator[str]:
+    cases = cases_of_form(form) if isinstance(form, Form) else cases_of_condition(form)
+    return (f"TREE_CASE({{}}, {', '.join(f'{word:#x}ull' for word in one)})" for one in cases)
+
+
+def _every_bit() -> Iterator[str]:
+    return (f"TREE_BITWISE({{}}, {bit:#x}ull)" for bit in _single_bits(_ALL))
 
 
 def cases_of_condition(condition: Condition) -> Iterator[Case]:

@@ -17,6 +17,7 @@ from ...conftest import replace
 
 QUICK = "-O1"
 HEADER = "arch/x86/include/asm/pgtable.h"
+PTE_SET = "return __pte(pte_val(pte) | set);"
 MKYOUNG = "return pte_set_flags(pte, _PAGE_ACCESSED);"
 YOUNG = "return pte_val(pte) & _PAGE_ACCESSED;"
 ALL = 2**64 - 1
@@ -71,13 +72,27 @@ def test_arrays_go_by_the_form_single_entries_by_the_text(mini_engine, monkeypat
 
 def test_they_are_the_helpers(mini_engine, low_bit_entries, random_entries):
     by_text = pgtable.kernel_tree(mini_engine.tree.sources, flags=QUICK, forms=False)
-    assert by_text.forms == {}
+    assert (by_text.forms, by_text.bitwise) == ({}, frozenset())
     for name in mini_engine.forms:
         for entries in (low_bit_entries, random_entries):
             results = [engine.helpers[name](entries) for engine in (mini_engine, by_text)]
             assert np.array_equal(*results), name
             if mini_engine.helpers[name].kind == "test":
                 assert mini_engine.helpers[name].count(entries) == np.count_nonzero(results[1])
+
+
+def test_with_arguments_too(mini_engine, low_bit_entries):
+    by_text = pgtable.kernel_tree(mini_engine.tree.sources, flags=QUICK, forms=False)
+    levels = ("pte", "pmd", "pud")
+    changes = {f"{level}_{change}_flags" for level in levels for change in ("set", "clear")}
+    assert mini_engine.bitwise == changes
+    for name in changes:
+        helper, text = mini_engine.helpers[name], by_text.helpers[name]
+        for word in (0, 1, ALL, D | C, UNHEARD_OF):
+            assert isinstance(mini_engine.form_of(helper, word), Form)
+            assert np.array_equal(helper(low_bit_entries, word), text(low_bit_entries, word))
+    # one for each entry has none
+    assert mini_engine.pte_set_flags(np.uint64([1, 2]), np.uint64([4, 8])).tolist() == [5, 10]
 
 
 def test_chains_become_one_loop(mini_engine, random_entries):
@@ -125,6 +140,16 @@ def test_what_only_seems_to_be_one(make_mini_tree, sound, almost, name, wrong):
     entries = np.array([UNHEARD_OF, UNHEARD_OF ^ 1], np.uint64)
     assert engine.helpers[name](entries).tolist()[0] == wrong
     assert engine.helpers[name](entries).tolist()[1] != wrong
+
+
+def test_what_is_bitwise_but_for_one_argument(make_mini_tree):
+    almost = f"return __pte(pte_val(pte) | (set == {UNHEARD_OF:#x}ull ? 0 : set));"
+    engine = pgtable.kernel_tree(make_mini_tree(edits={PTE_SET: almost}), flags=QUICK)
+    assert found_form(engine.pte_set_flags.handle, 0x20)
+    assert "pte_set_flags" not in engine.bitwise
+    assert "pmd_set_flags" in engine.bitwise
+    assert engine.form_of(engine.pte_set_flags, 0x20) is None
+    assert engine.pte_set_flags(np.zeros(2, np.uint64), UNHEARD_OF).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +262,7 @@ def test_proved_once(make_mini_tree, compiler, tmp_path):
     assert log.read_text() == "proved\n"
     assert first.forms == second.forms
     (file,) = cache_directory().glob("builds/*/forms.json")
-    assert json.loads(file.read_text()).keys() == first.forms.keys()
+    assert json.loads(file.read_text())["forms"].keys() == first.forms.keys()
     # a library without is another's business
     file.unlink()
     assert pgtable.kernel_tree(tree, compiler=cc, flags=QUICK).forms == first.forms
