@@ -28,25 +28,26 @@
 #define SET_TO_DIRTY(v) (SET(v) | TO_DIRTY(v))
 #define FULL_FORM(v) (SET(v) | TO_COW(v) | TO_DIRTY(v))
 
-#define IF_SET(LOOP, with, without)						\
+/* Whatever follows the loop's name is handed on to it. */
+#define IF_SET(with, without, LOOP, ...)					\
 	do {									\
 		if (set) {							\
-			LOOP(with);						\
+			LOOP(with, ##__VA_ARGS__);				\
 		} else {							\
-			LOOP(without);						\
+			LOOP(without, ##__VA_ARGS__);				\
 		}								\
 	} while (0)
 
-#define SHORTEST_FORM(LOOP)							\
+#define SHORTEST_FORM(LOOP, ...)						\
 	do {									\
 		if (to_cow && to_dirty) {					\
-			LOOP(FULL_FORM);					\
+			LOOP(FULL_FORM, ##__VA_ARGS__);				\
 		} else if (to_cow) {						\
-			IF_SET(LOOP, SET_TO_COW, KEPT_TO_COW);			\
+			IF_SET(SET_TO_COW, KEPT_TO_COW, LOOP, ##__VA_ARGS__);	\
 		} else if (to_dirty) {						\
-			IF_SET(LOOP, SET_TO_DIRTY, KEPT_TO_DIRTY);		\
+			IF_SET(SET_TO_DIRTY, KEPT_TO_DIRTY, LOOP, ##__VA_ARGS__); \
 		} else {							\
-			IF_SET(LOOP, SET, KEPT);				\
+			IF_SET(SET, KEPT, LOOP, ##__VA_ARGS__);			\
 		}								\
 	} while (0)
 
@@ -107,20 +108,38 @@ typedef uint64_t words __attribute__((vector_size(PGTABLE_VECTOR), aligned(1), m
 
 /*
  * Which entries of a vector are chosen: a bit each, where there are masks of bits, else
- * all ones or none.
+ * all ones or none.  Masks come of one instruction where no bit must be set or some bit.
  */
 #if defined(__AVX512F__) && !defined(PGTABLE_SCALAR)
 typedef __mmask8 chosen;
-#define ALL_CHOSEN ((chosen)0xff)
-#define MEETING(v)								\
-	_mm512_cmpeq_epi64_mask((__m512i)((v) & mask), _mm512_set1_epi64((long long)value))
+#define VECTOR(word) _mm512_set1_epi64((long long)(word))
+#define NONE_SET(v, k) _mm512_testn_epi64_mask((__m512i)(v), VECTOR(mask))
+#define SOME_SET(v, k) _mm512_test_epi64_mask((__m512i)(v), VECTOR(mask))
+#define MEETING(v, k) _mm512_cmpeq_epi64_mask((__m512i)((v) & mask), VECTOR(value))
+#define FAILING(v, k) _mm512_cmpneq_epi64_mask((__m512i)((v) & mask), VECTOR(value))
 #define CHOOSE(chosen, v, other)						\
 	((words)_mm512_mask_blend_epi64((chosen), (__m512i)(other), (__m512i)(v)))
+#define BY_CONDITION(LOOPS)							\
+	do {									\
+		if (!value && negate)						\
+			LOOPS(SOME_SET);					\
+		else if (!value)						\
+			LOOPS(NONE_SET);					\
+		else if (negate)						\
+			LOOPS(FAILING);						\
+		else								\
+			LOOPS(MEETING);						\
+	} while (0)
 #else
 typedef words chosen;
-#define ALL_CHOSEN (~(uint64_t)0)
-#define MEETING(v) MET(v)
+#define MEETING(v, k) (MET(v) ^ flip)
 #define CHOOSE(chosen, v, other) ((other) ^ (((other) ^ (v)) & (chosen)))
+#define BY_CONDITION(LOOPS)							\
+	do {									\
+		const words flip = (words){ 0 } - (uint64_t)negate;		\
+										\
+		LOOPS(MEETING);							\
+	} while (0)
 #endif
 
 /* Those whose byte is not 0, of as many bytes as words has entries. */
@@ -224,21 +243,24 @@ static inline uint64_t word_at(const void *words, size_t i)
 	return ((const pgtable_word *)words)[i];
 }
 
-#define WHERE_ROUNDS(FORM, OTHER, CHOSEN)					\
+#define WHERE_ROUNDS(FORM, CHOSEN, OTHER)					\
 	EACH_ROUND(n) {								\
 		EACH_VECTOR(k) {						\
 			words v = LOAD(in, k);					\
 										\
-			STORE(out, k, CHOOSE(CHOSEN, FORM(v), OTHER));		\
+			ONE_LOAD(v);						\
+			STORE(out, k, CHOOSE(CHOSEN(v, k), FORM(v), OTHER(v, k))); \
 		}								\
 	}
+#define SAME(v, k) (v)
+#define OTHER(v, k) LOAD(otherwise, k)
 /* What is kept is mostly what came in: loaded once, it takes a third less time. */
-#define WHERE_LOOPS()								\
+#define WHERE_LOOPS(CHOSEN)							\
 	do {									\
 		if (otherwise == in)						\
-			SHORTEST_FORM(SAME_ROUNDS);				\
+			SHORTEST_FORM(WHERE_ROUNDS, CHOSEN, SAME);		\
 		else								\
-			SHORTEST_FORM(OTHER_ROUNDS);				\
+			SHORTEST_FORM(WHERE_ROUNDS, CHOSEN, OTHER);		\
 	} while (0)
 
 static void block_form_where_set(const struct pgtable_form *form, const uint8_t *where,
@@ -247,12 +269,9 @@ static void block_form_where_set(const struct pgtable_form *form, const uint8_t 
 	FORM_CONSTANTS(form);
 	pgtable_word *dst = out;
 
-#define BYTE_SET(k) chosen_by(where + AT(k) / sizeof(uint64_t))
-#define SAME_ROUNDS(FORM) WHERE_ROUNDS(FORM, v, BYTE_SET(k))
-#define OTHER_ROUNDS(FORM) WHERE_ROUNDS(FORM, LOAD(otherwise, k), BYTE_SET(k))
-	WHERE_LOOPS();
-#undef SAME_ROUNDS
-#undef OTHER_ROUNDS
+#define BYTE_SET(v, k) chosen_by(where + AT(k) / sizeof(uint64_t))
+	WHERE_LOOPS(BYTE_SET);
+#undef BYTE_SET
 	for (size_t i = in_rounds(n); i < n; i++)
 		dst[i] = where[i] ? FULL_FORM(word_at(in, i)) : word_at(otherwise, i);
 }
@@ -264,14 +283,9 @@ static void block_form_where(const struct pgtable_form *form,
 	FORM_CONSTANTS(form);
 	CONDITION_CONSTANTS(condition);
 	const int negate = condition->negate != 0;
-	const chosen flip = (chosen){ 0 } ^ (negate ? ALL_CHOSEN : 0);
 	pgtable_word *dst = out;
 
-#define SAME_ROUNDS(FORM) WHERE_ROUNDS(FORM, v, MEETING(v) ^ flip)
-#define OTHER_ROUNDS(FORM) WHERE_ROUNDS(FORM, LOAD(otherwise, k), MEETING(v) ^ flip)
-	WHERE_LOOPS();
-#undef SAME_ROUNDS
-#undef OTHER_ROUNDS
+	BY_CONDITION(WHERE_LOOPS);
 	for (size_t i = in_rounds(n); i < n; i++) {
 		uint64_t v = word_at(in, i);
 

@@ -327,7 +327,9 @@ def test_loops_of_forms_where(usable_isa, random_entries, n, shift, elsewhere) -
         "condition": lambda form, *places: ops.form_where(form, condition, *places, n),
         "set": lambda form, *places: ops.form_where_set(form, where.pointer, *places, n),
     }
-    for form, run, condition.negate in itertools.product(forms(), runs, (0, 1)):
+    for form, run, condition.value, condition.negate in itertools.product(
+        forms(), runs, (0, 1), (0, 1)
+    ):
         chosen = apply_condition(condition, words) if run == "condition" else flags != 0
         out = Guarded(others.tobytes(), shift)
         places = {"in": entries.pointer, "out": out.pointer, "another": another.pointer}

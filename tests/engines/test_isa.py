@@ -156,10 +156,11 @@ def test_the_short_way_runs_what_the_handle_says(usable_isa) -> None:
         fake.test, fake.count = test, count
         return fake, test, count
 
-    # no test of a large page is one condition, and mkdirty and modify have no form
-    mkdirty, modify, write = (helpers[name] for name in ("pte_mkdirty", "pte_modify", "pmd_write"))
-    alive = [spy(helper) for helper in (mkdirty, modify, write)]
-    for helper, (fake, *_) in zip((mkdirty, modify, write), alive, strict=True):
+    # mkdirty and modify have no form, and no test with an argument is a condition
+    names = ("pte_mkdirty", "pte_modify", "pte_access_permitted")
+    mkdirty, modify, permitted = (helpers[name] for name in names)
+    alive = [spy(helper) for helper in (mkdirty, modify, permitted)]
+    for helper, (fake, *_) in zip((mkdirty, modify, permitted), alive, strict=True):
         helper.handle = fake
     ran.clear()  # taking a handle tries its loops for a form
     entries = np.array([0x867, 0x25], np.uint64)
@@ -169,17 +170,19 @@ def test_the_short_way_runs_what_the_handle_says(usable_isa) -> None:
     assert mkdirty(entries, out=np.empty_like(entries)).tolist() == dirty
     assert mkdirty(entries, out=entries) is entries
     assert modify(entries, 0x25).tolist() == [0x0400000000000825] * 2
-    assert write(entries).tolist() == [True, False]
-    assert write.count(entries) == 1
-    assert write(0x867) is True
+    assert permitted(entries, 1).tolist() == [True, False]
+    assert permitted.count(entries, 1) == 1
+    assert permitted(0x867, 1) is True
     assert ran == [IDS[usable_isa]] * 6 + ["count"] * 2
 
 
-@pytest.mark.parametrize("name", ["form", "count"])
+@pytest.mark.parametrize("name", ["form", "count", "test"])
 def test_the_short_way_runs_the_forms_of_the_instruction_set(usable_isa, name) -> None:
     engine = pgtable.native(isa=usable_isa)
     real = engine.ops
     assert real.isa == IDS[usable_isa]
+    has = bool(getattr(real, name))
+    assert has or (usable_isa, name) == ("scalar", "test")
     ran = []
 
     @ffi.callback(ffi.typeof(getattr(real, name)))
@@ -188,13 +191,15 @@ def test_the_short_way_runs_the_forms_of_the_instruction_set(usable_isa, name) -
         return getattr(real, name)(*given)
 
     engine.ops = ffi.new("struct pgtable_block_ops *", real[0])
-    setattr(engine.ops, name, noted)
+    if has:
+        setattr(engine.ops, name, noted)
     for helper in (engine.pte_mkold, engine.pte_dirty):
         helper.handle = helper.handle  # binds the operations too
     entries = np.array([0x867, 0x25], np.uint64)
     assert engine.pte_mkold(entries, out=entries).tolist() == [0x847, 0x5]
     assert engine.pte_dirty.count(entries) == 1
-    assert ran == [name]
+    assert engine.pte_dirty(entries).tolist() == [True, False]
+    assert ran == [name] * has
 
 
 def test_isa_binds_the_short_way_too(usable_isa) -> None:
