@@ -70,9 +70,7 @@ const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
 	.form_large = block_form_large,
 	.form_where = block_form_where,
 	.form_where_set = block_form_where_set,
-#ifndef PGTABLE_SCALAR
 	.test = block_test,
-#endif
 	.count = block_count,
 	.form_stream = block_form_stream,
 	.stream = block_stream,

@@ -79,7 +79,7 @@ static void run_map(const struct call *call, const struct pgtable_step *step, co
 static void run_test(const struct call *call, const struct pgtable_step *step, const void *in,
 		     uint8_t *out, size_t at, size_t n)
 {
-	if (step->condition && call->ops->test)
+	if (step->condition)
 		call->ops->test(step->condition, in, out, n);
 	else
 		step->helper->test(in, entries_at(step->arguments, at), step->argument, out, n);

@@ -86,7 +86,6 @@ struct pgtable_block_ops {
 			   const void *in, const void *otherwise, void *out, size_t n);
 	void (*form_where_set)(const struct pgtable_form *form, const uint8_t *where,
 			       const void *in, const void *otherwise, void *out, size_t n);
-	/* or NULL: nothing is won over a test's own loop, unless it is vector code */
 	void (*test)(const struct pgtable_condition *condition, const void *in, uint8_t *out, size_t n);
 	uint64_t (*count)(const struct pgtable_condition *condition, const void *in, size_t n);
 	/* to memory that is not read again soon: past the caches */

@@ -187,7 +187,7 @@ static uint64_t run_alone(const struct call *call, void *out)
 		ops->form(step->form, in, out, n);
 	else if (helper->map)
 		helper->map(in, NULL, step->argument, out, n);
-	else if (out && step->condition && ops->test)
+	else if (out && step->condition)
 		ops->test(step->condition, in, out, n);
 	else if (out)
 		helper->test(in, NULL, step->argument, out, n);

@@ -181,6 +181,17 @@ static int is_condition(const struct pgtable_helper *helper, const uint64_t *pro
 		agree_around(helper, probes, condition, condition->or_mask, condition->or_value));
 }
 
+/* A bit that must be set is one that must not be clear: no value is quickest to compare with. */
+static void prefer_zero(struct pgtable_condition *condition)
+{
+	int one_bit = condition->mask && !(condition->mask & (condition->mask - 1));
+
+	if (one_bit && condition->value && !condition->either) {
+		condition->value = 0;
+		condition->negate = !condition->negate;
+	}
+}
+
 int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_condition *condition)
 {
 	uint64_t probes[PROBES];
@@ -192,8 +203,10 @@ int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_con
 		for (int negate = 0; negate < 2; negate++)
 			if (guess_condition(helper, negate, probes, condition) &&
 			    (!either || guess_other(helper, probes, condition)) &&
-			    is_condition(helper, probes, condition))
+			    is_condition(helper, probes, condition)) {
+				prefer_zero(condition);
 				return 1;
+			}
 	return 0;
 }
 

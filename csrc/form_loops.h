@@ -293,7 +293,6 @@ static void block_form_where(const struct pgtable_form *form,
 	}
 }
 
-#ifndef PGTABLE_SCALAR
 static void block_test(const struct pgtable_condition *condition, const void *in, uint8_t *out,
 		       size_t n)
 {
@@ -305,13 +304,16 @@ static void block_test(const struct pgtable_condition *condition, const void *in
 	if (condition->either) {
 		PGTABLE_EACH(n, out[i] = (((src[i] & mask) == value) |
 					  ((src[i] & or_mask) == or_value)) ^ negate);
+	} else if (!value && negate) {
+		PGTABLE_EACH(n, out[i] = (src[i] & mask) != 0);
+	} else if (!value) {
+		PGTABLE_EACH(n, out[i] = (src[i] & mask) == 0);
 	} else if (negate) {
 		PGTABLE_EACH(n, out[i] = (src[i] & mask) != value);
 	} else {
 		PGTABLE_EACH(n, out[i] = (src[i] & mask) == value);
 	}
 }
-#endif
 
 #define COUNT_MET(MET, is_met)							\
 	do {									\

@@ -54,7 +54,7 @@ def test_all_kinds_are_among_them(mini_engine):
     forms = mini_engine.forms
     assert forms["pte_mkyoung"] == Form(ALL & ~0x20, 0x20, 0, 0)
     assert forms["pte_wrprotect"] == Form(ALL & ~(D | 2), 0, D, 0)
-    assert forms["pte_young"] == Condition(0x20, 0x20)
+    assert forms["pte_young"] == Condition(0x20, 0, negate=True)
     assert forms["pte_dirty"] == Condition(D | C, 0, negate=True)
     assert forms["pmd_write"] == Condition(2, 2, 0xC0, 0xC0, either=True)
     # 62 bits: each has its case
