@@ -225,9 +225,10 @@ def _resolved_shstk(recipe: Recipe, discovery: Discovery) -> bool:
 
 
 def shim_digest() -> str:
-    """Return a digest of our part of what is compiled."""
+    """Return a digest of our part of what is compiled, and of what it is written down in."""
+    here = Path(__file__).parent
     digest = sha256()
-    for path in [*shim_files(), *sorted(Path(__file__).parent.glob("*.py"))]:
+    for path in [*shim_files(), *sorted(here.glob("*.py")), here.with_name("forms.py")]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
