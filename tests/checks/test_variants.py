@@ -50,11 +50,13 @@ def without_devmap(make_mini_tree):
 
 
 def against_ours(tree, rules="saved_dirty"):
-    return pgtable.compare(pgtable.kernel_tree(tree, flags=QUICK), pgtable.reference(rules))
+    return pgtable.compare(
+        pgtable.kernel_tree(tree, flags=QUICK, forms=False), pgtable.reference(rules)
+    )
 
 
 def test_without_devmap(without_devmap):
-    engine = pgtable.kernel_tree(without_devmap(edits=HUGE), flags=QUICK)
+    engine = pgtable.kernel_tree(without_devmap(edits=HUGE), flags=QUICK, forms=False)
     recognised = pgtable.recognise(engine)
     assert recognised.matches
     assert recognised.switches.rules == "saved_dirty"
@@ -107,7 +109,9 @@ def test_fault_in_a_helper_that_is_otherwise_known(without_devmap, capsys, kept,
     # what it should give is said for such a tree
     is_, should = found[0].difference.example.results
     assert (is_.value ^ should.value) & DEVMAP == (DEVMAP if bit == "DEVMAP" else 0)
-    assert pgtable.recognise(pgtable.kernel_tree(tree, flags=QUICK)).differing == ("pte_modify",)
+    assert pgtable.recognise(pgtable.kernel_tree(tree, flags=QUICK, forms=False)).differing == (
+        "pte_modify",
+    )
     assert main(["kernel", "check", str(tree), "--flags=-O1"]) == 1
     assert "1 of 64 shared helpers differs" in capsys.readouterr().out
 
@@ -125,7 +129,9 @@ def test_tree_that_has_devmap_must_keep_it(without_devmap):
 
 
 def test_two_trees_are_compared_as_they_are(without_devmap, mini_engine):
-    found = pgtable.compare(pgtable.kernel_tree(without_devmap(), flags=QUICK), mini_engine)
+    found = pgtable.compare(
+        pgtable.kernel_tree(without_devmap(), flags=QUICK, forms=False), mini_engine
+    )
     assert {each.helper for each in found} == set(MODIFY)
     assert found.known == ()
 
@@ -146,7 +152,7 @@ def old_bad(make_mini_tree):
 
 
 def test_tables_must_be_young_without_the_option(old_bad):
-    engine = pgtable.kernel_tree(old_bad(), flags=QUICK)
+    engine = pgtable.kernel_tree(old_bad(), flags=QUICK, forms=False)
     assert not engine.configured(OPTION)
     found = pgtable.compare(engine, pgtable.reference("saved_dirty"))
     assert (list(found), [known.helper for known in found.known]) == ([], ["pmd_bad"])
@@ -156,7 +162,7 @@ def test_tables_must_be_young_without_the_option(old_bad):
 
 
 def test_tables_need_not_be_young_with_the_option(old_bad):
-    engine = pgtable.kernel_tree(old_bad(option=True), flags=QUICK)
+    engine = pgtable.kernel_tree(old_bad(option=True), flags=QUICK, forms=False)
     assert engine.configured(OPTION)
     found = pgtable.compare(engine, pgtable.reference("saved_dirty"))
     assert [each.helper for each in found] == ["pmd_bad"]

@@ -13,12 +13,12 @@ import pytest
 import pgtable
 from pgtable.engines.kernel_tree import cache_directory, clear_cache
 
-QUICK = "-O1"
+QUICK = {"flags": "-O1", "forms": False}
 HEADER = "arch/x86/include/asm/pgtable.h"
 SOUND = "return pte_set_flags(pte, _PAGE_ACCESSED);"
 SCRIPT = """
 import sys, pgtable
-engine = pgtable.kernel_tree(sys.argv[1], compiler=sys.argv[2], flags="-O1")
+engine = pgtable.kernel_tree(sys.argv[1], compiler=sys.argv[2], flags="-O1", forms=False)
 print(engine.pte_mkyoung(0))
 """
 
@@ -82,13 +82,13 @@ def test_second_use_compiles_nothing_and_writes_nothing(
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     before = snapshot(tree)
-    pgtable.kernel_tree(tree, compiler=cc, flags=QUICK)
+    pgtable.kernel_tree(tree, compiler=cc, **QUICK)
     assert links() == 1
     kept = snapshot(cache)
     # not even the lock is needed
     (cache / "lock").unlink()
     (cache / "lock").mkdir()
-    assert pgtable.kernel_tree(tree, compiler=cc, flags=QUICK).pte_mkyoung(0) == 0x20
+    assert pgtable.kernel_tree(tree, compiler=cc, **QUICK).pte_mkyoung(0) == 0x20
     (cache / "lock").rmdir()
     assert links() == 1
     kept.pop(cache / "lock")
@@ -101,46 +101,46 @@ def test_changed_header_is_compiled_again_touched_one_is_not(
     make_mini_tree, compiler, links, cache
 ):
     tree, cc = make_mini_tree(), compiler()
-    pgtable.kernel_tree(tree, compiler=cc, flags=QUICK)
+    pgtable.kernel_tree(tree, compiler=cc, **QUICK)
     os.utime(tree / HEADER)
-    pgtable.kernel_tree(tree, compiler=cc, flags=QUICK)
+    pgtable.kernel_tree(tree, compiler=cc, **QUICK)
     assert links() == 1
     text = (tree / HEADER).read_text()
     (tree / HEADER).write_text(text.replace(SOUND, "return __pte(7);"))
-    assert pgtable.kernel_tree(tree, compiler=cc, flags=QUICK).pte_mkyoung(0) == 7
+    assert pgtable.kernel_tree(tree, compiler=cc, **QUICK).pte_mkyoung(0) == 7
     assert links() == 2
     # back to what was: the content is known
     (tree / HEADER).write_text(text)
-    assert pgtable.kernel_tree(tree, compiler=cc, flags=QUICK).pte_mkyoung(0) == 0x20
+    assert pgtable.kernel_tree(tree, compiler=cc, **QUICK).pte_mkyoung(0) == 0x20
     assert links() == 2
     assert len(builds(cache)) == 2
 
 
 def test_changed_source_file_is_compiled_again(make_mini_tree, compiler, links):
     tree, cc = make_mini_tree(), compiler()
-    assert pgtable.kernel_tree(tree, compiler=cc, flags=QUICK).pte_mkwrite(0, 0) == 2
+    assert pgtable.kernel_tree(tree, compiler=cc, **QUICK).pte_mkwrite(0, 0) == 2
     source = tree / "arch/x86/mm/pgtable.c"
     source.write_text(
         source.read_text().replace("pte_clear_saveddirty(pte_mkwrite_novma(pte))", "__pte(6)")
     )
-    assert pgtable.kernel_tree(tree, compiler=cc, flags=QUICK).pte_mkwrite(0, 0) == 6
+    assert pgtable.kernel_tree(tree, compiler=cc, **QUICK).pte_mkwrite(0, 0) == 6
     assert links() == 2
 
 
 def test_same_content_elsewhere_is_the_same_build(make_mini_tree, compiler, links):
     cc = compiler()
     for name in ("one", "two with a space"):
-        pgtable.kernel_tree(make_mini_tree(name), compiler=cc, flags=QUICK)
+        pgtable.kernel_tree(make_mini_tree(name), compiler=cc, **QUICK)
     assert links() == 1
 
 
 def test_other_switches_are_other_builds(make_mini_tree, compiler, links, cache):
     tree, cc = make_mini_tree(), compiler()
-    for options in ({"flags": "-O1"}, {"flags": "-O0"}, {"flags": "-O1", "shstk": False}):
-        pgtable.kernel_tree(tree, compiler=cc, **options)
+    for options in ({}, {"flags": "-O0"}, {"shstk": False}):
+        pgtable.kernel_tree(tree, compiler=cc, **QUICK | options)
     assert links() == 3
     # the default of shstk is what it was
-    pgtable.kernel_tree(tree, compiler=cc, flags="-O1", shstk=True)
+    pgtable.kernel_tree(tree, compiler=cc, **QUICK, shstk=True)
     assert links() == 3
 
 
@@ -149,12 +149,12 @@ def test_awkward_paths(make_mini_tree, compiler, links, tmp_path, monkeypatch, n
     monkeypatch.setenv("PGTABLE_CACHE_DIR", str(tmp_path / "cache of" / name))
     tree, cc = make_mini_tree(name), compiler()
     for _ in range(2):
-        engine = pgtable.kernel_tree(tree, compiler=cc, flags=QUICK)
+        engine = pgtable.kernel_tree(tree, compiler=cc, **QUICK)
         assert engine.pte_mkwrite(0, 0) == 2
     assert links() == 1
     text = (tree / HEADER).read_text()
     (tree / HEADER).write_text(text.replace(SOUND, "return __pte(7);"))
-    assert pgtable.kernel_tree(tree, compiler=cc, flags=QUICK).pte_mkyoung(0) == 7
+    assert pgtable.kernel_tree(tree, compiler=cc, **QUICK).pte_mkyoung(0) == 7
 
 
 def test_processes_at_once_build_once(make_mini_tree, compiler, links, cache):
@@ -192,12 +192,12 @@ def test_interrupted_while_building(make_mini_tree, compiler, cache):
 
 def test_broken_notes_are_as_good_as_none(make_mini_tree, compiler, links, cache):
     tree, cc = make_mini_tree(), compiler()
-    pgtable.kernel_tree(tree, compiler=cc, flags=QUICK)
+    pgtable.kernel_tree(tree, compiler=cc, **QUICK)
     (note,) = (cache / "known").glob("*.json")
     good = note.read_text()
     for bad in ("", "[]", "{", '{"build": 5}', good[:-9]):
         note.write_text(bad)
-        assert pgtable.kernel_tree(tree, compiler=cc, flags=QUICK).pte_mkyoung(0) == 0x20
+        assert pgtable.kernel_tree(tree, compiler=cc, **QUICK).pte_mkyoung(0) == 0x20
     assert links() == 1
     assert note.read_text() == good
 
@@ -205,11 +205,11 @@ def test_broken_notes_are_as_good_as_none(make_mini_tree, compiler, links, cache
 def test_clearing(make_mini_tree, compiler, links, cache):
     tree, cc = make_mini_tree(), compiler()
     assert clear_cache() == 0
-    engine = pgtable.kernel_tree(tree, compiler=cc, flags=QUICK)
+    engine = pgtable.kernel_tree(tree, compiler=cc, **QUICK)
     assert clear_cache() > 10_000
     assert [path.name for path in cache.iterdir()] == ["lock"]
     assert engine.pte_mkyoung(0) == 0x20
-    pgtable.kernel_tree(tree, compiler=cc, flags=QUICK)
+    pgtable.kernel_tree(tree, compiler=cc, **QUICK)
     assert links() == 2
 
 

@@ -16,7 +16,7 @@ from pgtable.engines.native import _instances
 
 from ...conftest import replace
 
-QUICK = "-O1"
+QUICK = {"flags": "-O1", "forms": False}
 HEADER = "arch/x86/include/asm/pgtable.h"
 
 
@@ -96,7 +96,7 @@ def test_ints_that_are_neither_0_nor_1_become_bools(mini_engine):
 @pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
 @pytest.mark.parametrize("feature", ["constant", "asm_goto"])
 def test_compiled_by_clang(make_mini_tree, mini_engine, rules, feature):
-    engine = pgtable.kernel_tree(make_mini_tree(), compiler="clang", flags=QUICK, feature=feature)
+    engine = pgtable.kernel_tree(make_mini_tree(), compiler="clang", **QUICK, feature=feature)
     result = pgtable.check(engine, rules, random_entries=1000)
     assert (list(result), result.incomparable, result.helpers) == ([], (), 64)
     assert list(engine.helpers) == list(mini_engine.helpers)
@@ -159,7 +159,7 @@ def test_compiled_for_the_instruction_set_that_is_asked_for(make_mini_tree):
 
 @pytest.mark.parametrize("shstk", [True, False])
 def test_the_feature_is_a_constant(make_mini_tree, shstk):
-    engine = pgtable.kernel_tree(make_mini_tree(), shstk=shstk, flags=QUICK)
+    engine = pgtable.kernel_tree(make_mini_tree(), shstk=shstk, **QUICK)
     assert engine.shstk is shstk
     assert engine.pte_shstk(0x40) is shstk
     # what the processor's data says at run time is not read
@@ -170,7 +170,7 @@ def test_the_feature_is_a_constant(make_mini_tree, shstk):
 def test_the_feature_is_read_at_run_time(make_mini_tree):
     tree = make_mini_tree()
     engines = [
-        pgtable.kernel_tree(tree, shstk=shstk, flags=QUICK, feature="asm_goto")
+        pgtable.kernel_tree(tree, shstk=shstk, **QUICK, feature="asm_goto")
         for shstk in (True, True, False)
     ]
     assert [engine.pte_shstk(0x40) for engine in engines] == [True, True, False]
@@ -186,8 +186,8 @@ def test_feature_that_cannot_be_a_constant(make_mini_tree):
     text = cpufeature.read_text()
     cpufeature.write_text(text.replace("(bit) static_cpu_has(bit)", "(bit) _static_cpu_has(bit)"))
     with pytest.raises(KernelTreeError, match="use feature='asm_goto'"):
-        pgtable.kernel_tree(tree, flags=QUICK)
-    assert pgtable.kernel_tree(tree, flags=QUICK, feature="asm_goto").pte_shstk(0x40) is True
+        pgtable.kernel_tree(tree, **QUICK)
+    assert pgtable.kernel_tree(tree, **QUICK, feature="asm_goto").pte_shstk(0x40) is True
 
 
 def test_the_feature_is_a_constant_by_either_name(make_mini_tree):
@@ -201,7 +201,7 @@ def test_the_feature_is_a_constant_by_either_name(make_mini_tree):
         "#define _static_cpu_has(bit)\t__static_cpu_has(bit)\n"
         "#define cpu_feature_enabled(bit) _static_cpu_has(bit)",
     )
-    engine = pgtable.kernel_tree(tree, flags=QUICK)
+    engine = pgtable.kernel_tree(tree, **QUICK)
     engine._library.pgtable_tree_set_feature(0)
     assert engine.pte_shstk(0x40) is True
 
@@ -222,7 +222,7 @@ def test_code_aside_that_helpers_share(make_mini_tree):
         "\tBUG();\n",
         "\tif (cpu_feature_enabled(X86_FEATURE_SHSTK))\n\t\tBUG();\n",
     )
-    engine = pgtable.kernel_tree(tree, flags=QUICK, feature="asm_goto")
+    engine = pgtable.kernel_tree(tree, **QUICK, feature="asm_goto")
     assert engine.unavailable["pgd_write"] == "can end in BUG(), which would kill the process"
     assert [engine.pte_shstk(entry) for entry in (0x40, 0x42)] == [True, False]
     engine._library.pgtable_tree_set_feature(0)
@@ -237,9 +237,9 @@ def test_tree_that_knows_no_shadow_stacks(make_mini_tree):
         header.write_text(header.read_text().replace(old, new))
     features = tree / "arch/x86/include/asm/cpufeatures.h"
     features.write_text(features.read_text().replace("X86_FEATURE_SHSTK", "X86_FEATURE_OTHER"))
-    assert pgtable.kernel_tree(tree, flags=QUICK).shstk is False
+    assert pgtable.kernel_tree(tree, **QUICK).shstk is False
     with pytest.raises(KernelTreeError, match="knows no shadow stacks"):
-        pgtable.kernel_tree(tree, flags=QUICK, shstk=True)
+        pgtable.kernel_tree(tree, **QUICK, shstk=True)
 
 
 def test_build_options_are_overridden(make_mini_tree):
@@ -253,12 +253,12 @@ def test_build_options_are_overridden(make_mini_tree):
     )
     option = "CONFIG_X86_USER_SHADOW_STACK"
     results = [
-        pgtable.kernel_tree(tree, flags=QUICK, config=config).pte_mkwrite_novma(0)
+        pgtable.kernel_tree(tree, **QUICK, config=config).pte_mkwrite_novma(0)
         for config in (None, {option: False}, {option: False, "CONFIG_BUG": True})
     ]
     # CONFIG_BUG is off by itself: a warning in a helper must not kill the process
     assert results == [2, 3, 1]
-    engine = pgtable.kernel_tree(tree, flags=QUICK, config={option: False})
+    engine = pgtable.kernel_tree(tree, **QUICK, config={option: False})
     assert engine.name == f"kernel_tree('6.66.3-mini', shstk=True, {option}=False)"
 
 
@@ -266,7 +266,7 @@ def test_build_option_that_nothing_asks_for(make_mini_tree):
     tree = make_mini_tree()
     for _ in range(2):  # when built, and out of the cache
         with pytest.warns(UserWarning, match="CONFIG_NOBODY: no header of .* asks for it"):
-            pgtable.kernel_tree(tree, flags=QUICK, config={"CONFIG_NOBODY": True})
+            pgtable.kernel_tree(tree, **QUICK, config={"CONFIG_NOBODY": True})
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_wrong_options(make_mini_tree, options, error, said):
 def test_without_the_source_file_its_helpers_are_reported(make_mini_tree):
     tree = make_mini_tree()
     (tree / "arch/x86/mm/pgtable.c").unlink()
-    engine = pgtable.kernel_tree(tree, flags=QUICK)
+    engine = pgtable.kernel_tree(tree, **QUICK)
     assert "pte_mkwrite" not in engine.helpers
     assert "arch/x86/mm/pgtable.c is not in the tree" in engine.unavailable["pte_mkwrite"]
     assert "arch/x86/mm/pgtable.c is not in the tree" in engine.unavailable["pgprot_writecombine"]
@@ -297,7 +297,7 @@ def test_source_file_that_does_not_compile_costs_its_helpers_only(make_mini_tree
     tree = make_mini_tree()
     source = tree / "arch/x86/mm/pgtable.c"
     source.write_text(source.read_text() + "#include <linux/nowhere.h>\n")
-    engine = pgtable.kernel_tree(tree, flags=QUICK)
+    engine = pgtable.kernel_tree(tree, **QUICK)
     assert "nowhere.h: No such file" in engine.unavailable["pmd_mkwrite"]
     assert engine.pte_wrprotect(0x42) == 1 << 58
 
@@ -311,5 +311,5 @@ def test_smallest_headers(make_mini_tree):
     tree = make_mini_tree()
     (tree / "include/linux/mm.h").unlink()
     (tree / "arch/x86/mm/pgtable.c").unlink()
-    engine = pgtable.kernel_tree(tree, flags=QUICK)
+    engine = pgtable.kernel_tree(tree, **QUICK)
     assert engine.pmd_modify(0x42, 0) == 1 << 58

@@ -10,7 +10,7 @@ import pytest
 import pgtable
 from pgtable.engines.kernel_tree import KernelTreeError, cache_directory
 
-QUICK = "-O1"
+QUICK = {"flags": "-O1", "forms": False}
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def places(tmp_path, monkeypatch):
 
 def fails(tree, said, **options):
     with pytest.raises(KernelTreeError, match=said) as caught:
-        pgtable.kernel_tree(tree, **{"flags": QUICK} | options)
+        pgtable.kernel_tree(tree, **QUICK | options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -101,6 +101,6 @@ def test_read_only_tree_is_no_problem(make_mini_tree):
     tree = make_mini_tree()
     for path in [tree, *tree.rglob("*")]:
         path.chmod(path.stat().st_mode & ~0o222)
-    assert pgtable.kernel_tree(tree, flags=QUICK).pte_mkyoung(0) == 0x20
+    assert pgtable.kernel_tree(tree, **QUICK).pte_mkyoung(0) == 0x20
     shutil.rmtree(cache_directory() / "builds")
     shutil.rmtree(cache_directory() / "known")
