@@ -30,7 +30,9 @@
 	(TREE_IS_SHSTK(bit) ? TREE_SHSTK :					\
 	 __builtin_constant_p(cpu_has(&boot_cpu_data, bit)) ?			\
 	 cpu_has(&boot_cpu_data, bit) : 0)
-#ifdef TREE_CONSTANTS
+#ifndef cpu_has
+#define cpu_has(processor, bit) boot_cpu_has(bit)
+#elif defined(TREE_CONSTANTS)
 #undef boot_cpu_has
 #define boot_cpu_has(bit) TREE_CPU_HAS(bit)
 #endif

@@ -209,6 +209,10 @@ NO_CONDITION = {
         | bits_of(v, W) & bits_of(v, C)
     ),
     "a number": lambda v: v > np.uint64(1 << 40),
+    # it is told by what has the value of two bits, and some third
+    "a bit or two others, but for one entry": lambda v: (
+        EITHER["a bit or two others"](v) & (v != np.uint64(D | 1 << 7 | 1 << 20))
+    ),
 }
 #: What is one, of two values.
 EITHER = {
@@ -343,6 +347,21 @@ def test_loops_of_forms_where(usable_isa, random_entries, n, shift, elsewhere) -
         expected = np.where(chosen, apply_form(form, words), words if elsewhere == "in" else others)
         assert out.take() == expected.tobytes()
         assert entries.take() == words.tobytes()
+
+
+def test_where_a_condition_of_two_values(random_entries, monkeypatch) -> None:
+    engine = pgtable.native("saved_dirty")
+    assert engine.pmd_write.c_steps.array[0].condition.either
+    entries = random_entries[:5000] & np.uint64(ALL ^ W)
+    where = engine.pmd_write(entries)
+    assert 0 < np.count_nonzero(where) < 5000
+    expected = np.where(where, engine.pmd_wrprotect(entries), entries)
+    for large_from in (compiled.LARGE_FROM, 1):
+        monkeypatch.setattr(compiled, "LARGE_FROM", large_from)
+        assert np.array_equal(engine.pmd_wrprotect(entries, where=engine.pmd_write), expected)
+    assert engine.pmd_dirty.count(entries, where=engine.pmd_write) == np.count_nonzero(
+        where & engine.pmd_dirty(entries)
+    )
 
 
 def test_where_elsewhere_stays(monkeypatch, random_entries) -> None:

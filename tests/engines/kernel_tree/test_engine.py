@@ -167,6 +167,26 @@ def test_the_feature_is_a_constant(make_mini_tree, shstk):
     assert engine.pte_shstk(0x40) is shstk
 
 
+MKYOUNG = "return pte_set_flags(pte, _PAGE_ACCESSED);"
+
+
+@pytest.mark.parametrize("shstk", [True, False])
+def test_features_are_constants_however_they_are_asked_for(make_mini_tree, shstk):
+    asked = "boot_cpu_has(X86_FEATURE_SHSTK) | boot_cpu_has(X86_FEATURE_FPU) << 1"
+    body = f"return __pte(({asked}) | __builtin_constant_p({asked}) << 2);"
+    engine = pgtable.kernel_tree(make_mini_tree(edits={MKYOUNG: body}), shstk=shstk, **QUICK)
+    assert engine.pte_mkyoung(0) == 4 | shstk
+    # a tree that asks in no other way is left with its own
+    bare = make_mini_tree("bare", edits={MKYOUNG: body})
+    header = bare / "arch/x86/include/asm/cpufeature.h"
+    replace(header, "#define boot_cpu_has(bit) cpu_has(&boot_cpu_data, bit)", "")
+    replace(header, "#define cpu_has(processor, bit)", "#define boot_cpu_has(bit)")
+    replace(header, "(processor)->", "boot_cpu_data.")
+    engine = pgtable.kernel_tree(bare, shstk=shstk, **QUICK)
+    assert engine.pte_mkyoung(0) == shstk
+    assert engine.pte_shstk(0x40) is shstk
+
+
 def test_the_feature_is_read_at_run_time(make_mini_tree):
     tree = make_mini_tree()
     engines = [

@@ -142,6 +142,19 @@ def test_what_only_seems_to_be_one(make_mini_tree, sound, almost, name, wrong):
     assert engine.helpers[name](entries).tolist()[1] != wrong
 
 
+@pytest.mark.parametrize("entry", [UNHEARD_OF, UNHEARD_OF ^ 0x20])
+@pytest.mark.parametrize("argument", [UNHEARD_OF, UNHEARD_OF ^ 0x20])
+def test_what_is_bitwise_but_for_one_entry(make_mini_tree, entry, argument):
+    """Whatever the bit is in both: each of the four has its case."""
+    wrong = f"(pte_val(pte) == {entry:#x}ull && set == {argument:#x}ull ? 0x20 : 0)"
+    almost = f"return __pte((pte_val(pte) | set) ^ {wrong});"
+    engine = pgtable.kernel_tree(make_mini_tree(edits={PTE_SET: almost}), flags=QUICK)
+    assert found_form(engine.pte_set_flags.handle, argument)
+    assert "pte_set_flags" not in engine.bitwise
+    result = engine.pte_set_flags(np.array([entry, 0], np.uint64), argument)
+    assert result.tolist() == [(entry | argument) ^ 0x20, argument]
+
+
 def test_what_is_bitwise_but_for_one_argument(make_mini_tree):
     almost = f"return __pte(pte_val(pte) | (set == {UNHEARD_OF:#x}ull ? 0 : set));"
     engine = pgtable.kernel_tree(make_mini_tree(edits={PTE_SET: almost}), flags=QUICK)

@@ -11,8 +11,9 @@ struct cpuinfo_x86 {
 
 extern struct cpuinfo_x86 boot_cpu_data;
 
-#define boot_cpu_has(bit) \
-	((boot_cpu_data.x86_capability[(bit) / 32] >> ((bit) % 32) & 1) != 0)
+#define cpu_has(processor, bit) \
+	(((processor)->x86_capability[(bit) / 32] >> ((bit) % 32) & 1) != 0)
+#define boot_cpu_has(bit) cpu_has(&boot_cpu_data, bit)
 
 /* Asks the processor's data by address, as asm that was not patched does. */
 static __always_inline bool _static_cpu_has(unsigned int bit)
