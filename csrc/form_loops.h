@@ -315,13 +315,13 @@ static void block_test(const struct pgtable_condition *condition, const void *in
 	}
 }
 
-#define COUNT_MET(MET, is_met)							\
+#define COUNT_MET(ones_if_met, is_met)						\
 	do {									\
 		EACH_ROUND(n) {							\
 			EACH_VECTOR(k) {					\
 				words v = LOAD(in, k);				\
 										\
-				met[k] -= MET(v);				\
+				met[k] -= ones_if_met(v);			\
 			}							\
 		}								\
 		for (size_t i = in_rounds(n); i < n; i++)			\

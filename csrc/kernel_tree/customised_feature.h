@@ -3,10 +3,9 @@
  * Customised: how cpu_feature_enabled() decides.  With TREE_SHSTK (0 or 1) the
  * shadow-stack feature is a compile-time constant, which is what patching at
  * boot amounts to and what lets a loop become vector code; with TREE_CONSTANTS so
- * are all others, however they are asked for.  With TREE_PATCHED as
- * well, features are tested by what booting leaves of the kernel's asm goto.
- * Without TREE_SHSTK the kernel's own asm goto stays; unpatched, it asks
- * boot_cpu_data.
+ * are all others, however they are asked for.  With TREE_PATCHED as well, features
+ * are tested by what booting leaves of the kernel's asm goto.  Without TREE_SHSTK
+ * the kernel's own asm goto stays; unpatched, it asks boot_cpu_data.
  */
 #ifdef TREE_SHSTK
 #if __has_include(<asm/cpufeature.h>)

@@ -9,9 +9,6 @@
 #if __has_include(<asm/pgtable_types.h>)
 #include <asm/pgtable_types.h>
 #endif
-#ifdef _ASM_X86_PGTABLE_H
-#error "asm/pgtable_types.h of this tree reads asm/pgtable.h: masks cannot be constants"
-#endif
 #define __supported_pte_mask (~(pteval_t)0)
 /* The bit that marks encrypted memory, by either name: none. */
 #ifdef _PAGE_ENC

@@ -35,12 +35,22 @@ def _build(recipe: Recipe, asked: str) -> Path:
         if found is not None:
             return found
         prepared = prepare(recipe, directory)
+        headers = cache.stamps(prepared.files)
         found = cache.find_content(prepared.key)
         if found is None:
             build(recipe, prepared, directory)
+            if cache.stamps(prepared.files) != headers:
+                raise _changed(recipe)
             found = cache.keep(prepared.key, directory, [LIBRARY, REPORT])
-        cache.remember(asked, prepared.key, prepared.files, directory)
+        cache.remember(asked, prepared.key, headers, directory)
         return found
+
+
+def _changed(recipe: Recipe) -> KernelTreeError:
+    """Return the error for a text that is not the one which was read before."""
+    return KernelTreeError(
+        f"{recipe.tree.sources}: headers changed while they were compiled; do it again"
+    )
 
 
 def proved(
@@ -68,9 +78,7 @@ def _prove(
             return
         forms, bitwise = prove(recipe, report, seen(), directory)
         if cache.find(_key_of(recipe)) != place:
-            raise KernelTreeError(
-                f"{recipe.tree.sources}: headers changed while they were compiled; do it again"
-            )
+            raise _changed(recipe)
         text = json.dumps({"forms": forms, "bitwise": sorted(bitwise)})
         (directory / FORMS).write_text(text)
         (directory / FORMS).rename(place / FORMS)

@@ -97,9 +97,17 @@ def keep(key: str, directory: Path, files: list[str]) -> Path:
     return _builds() / key
 
 
-def remember(asked: str, key: str, headers: list[str], directory: Path) -> None:
-    """Note which build is what was asked for, for as long as these headers are the same."""
-    files = {name: [*_stamp(name), _content(name)] for name in headers}
+def stamps(headers: list[str]) -> dict[str, list[int]]:
+    """Return what changes when somebody writes to one of the headers."""
+    return {name: _stamp(name) for name in headers}
+
+
+def remember(asked: str, key: str, headers: dict[str, list[int]], directory: Path) -> None:
+    """Note which build is what was asked for, for as long as these headers are the same.
+
+    headers: with their stamps.
+    """
+    files = {name: [*stamp, _content(name)] for name, stamp in headers.items()}
     written = directory / "known.json"
     written.write_text(json.dumps({"build": key, "files": files}))
     _known_file(asked).parent.mkdir(exist_ok=True)

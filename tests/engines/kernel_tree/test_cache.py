@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pgtable
-from pgtable.engines.kernel_tree import cache_directory, clear_cache
+from pgtable.engines.kernel_tree import KernelTreeError, cache_directory, clear_cache
 
 QUICK = {"flags": "-O1", "forms": False}
 HEADER = "arch/x86/include/asm/pgtable.h"
@@ -114,6 +114,18 @@ def test_changed_header_is_compiled_again_touched_one_is_not(
     assert pgtable.kernel_tree(tree, compiler=cc, **QUICK).pte_mkyoung(0) == 0x20
     assert links() == 2
     assert len(builds(cache)) == 2
+
+
+def test_header_that_changes_meanwhile(make_mini_tree, compiler, cache):
+    """What is compiled then may be of another text than what it would be kept for."""
+    tree = make_mini_tree()
+    text = (tree / HEADER).read_text()
+    cc = compiler(f"echo >> {tree / HEADER}")
+    with pytest.raises(KernelTreeError, match="headers changed while they were compiled"):
+        pgtable.kernel_tree(tree, compiler=cc, **QUICK)
+    assert builds(cache) == unfinished(cache) == []
+    (tree / HEADER).write_text(text)
+    assert pgtable.kernel_tree(tree, compiler=compiler(), **QUICK).pte_mkyoung(0) == 0x20
 
 
 def test_changed_source_file_is_compiled_again(make_mini_tree, compiler, links):

@@ -15,10 +15,13 @@ def series(header_tree):
     return ("base", [False]) if "-6.1." in header_tree.name else ("saved_dirty", [True, False])
 
 
-def test_matches_our_rules_bit_for_bit(header_tree, series):
+@pytest.mark.parametrize("forms", [True, False], ids=["by forms", "by text"])
+def test_matches_our_rules_bit_for_bit(header_tree, series, forms):
     rules, settings = series
     for shstk in settings:
-        tree, ours = pgtable.kernel_tree(header_tree, shstk=shstk), pgtable.native(rules, shstk)
+        tree = pgtable.kernel_tree(header_tree, shstk=shstk, forms=forms)
+        ours = pgtable.native(rules, shstk)
+        assert (len(tree.forms) > 100) is forms
         assert ours.helpers.keys() - tree.helpers.keys() <= IN_SOURCE_FILES
         result = pgtable.check(tree, ours, random_entries=100_000)
         assert list(result) == [], f"{tree}: {result}"
@@ -67,5 +70,6 @@ def test_mask_of_physical_addresses_may_be_a_constant(header_tree):
 
 
 def test_laws_hold(header_tree):
-    laws = pgtable.check_laws(pgtable.kernel_tree(header_tree))
-    assert list(laws) == []
+    for forms in (True, False):
+        laws = pgtable.check_laws(pgtable.kernel_tree(header_tree, forms=forms))
+        assert list(laws) == []
