@@ -14,7 +14,7 @@ from pgtable.engines.kernel_tree import recipe as recipes
 from pgtable.engines.kernel_tree.locate import locate
 from pgtable.engines.native import _instances
 
-from ...conftest import replace
+from ...conftest import DATA, replace
 
 QUICK = {"flags": "-O1", "forms": False}
 HEADER = "arch/x86/include/asm/pgtable.h"
@@ -28,6 +28,12 @@ def entries():
 @pytest.fixture(scope="module")
 def rules():
     return pgtable.native("saved_dirty", True)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["by forms", "by text"])
+def mini_engine(request):
+    """Return the engine of the tree in miniature, run in each of the ways that there are."""
+    return pgtable.kernel_tree(DATA / "mini_tree", flags=QUICK["flags"], forms=request.param)
 
 
 def test_is_what_its_text_says(mini_engine, rules):
