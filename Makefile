@@ -68,7 +68,7 @@ lint: $(VENV)/.dev
 # tests/engines/test_sanitized.py shows that the sanitizers are there.
 SANITIZE_BASE := build/sanitize
 # what runs our C in every way that memory can be passed; which values come out is for the plain run
-SANITIZE_TESTS ?= tests/engines tests/images tests/test_census.py --ignore tests/engines/kernel_tree \
+SANITIZE_TESTS ?= tests/engines tests/images tests/test_census.py --ignore tests/kernel_trees \
     -k "not every_combination_of_the_bits and not forms_are_the and not forms_with_an_argument"
 sanitize: $(VENV)/.dev
 	PGTABLE_SANITIZE=1 $(BIN)/python setup.py -q build --build-base $(SANITIZE_BASE) \

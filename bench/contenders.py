@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import pgtable
-from pgtable.bench import checking
+from pgtable.cost import checking
 from pgtable.engines.compiled import ffi as native_ffi
 from pgtable.engines.compiled import lib as native_lib
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pgtable.bench.results import PARAMS, Results, Row
+from pgtable.cost.results import PARAMS, Results, Row
 
 LEVELS = ("pte", "pmd", "pud")
 MIXES = ("clean", "dirty", "half", "sorted")

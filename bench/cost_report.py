@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pgtable.bench import FULL, QUICK, Kernel, Part, Plan, machine, measure, results
-from pgtable.bench.compare import compare
-from pgtable.bench.ways import WAYS, way_of
 from pgtable.cli.common import progress
+from pgtable.cost import FULL, QUICK, Kernel, Part, Plan, machine, measure, results
+from pgtable.cost.compare import compare
+from pgtable.cost.ways import WAYS, way_of
 from pgtable.files import replacing
 
 from . import cost_plots, cost_tables, cost_text

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
-from pgtable.bench.results import Row, engine_text
+from pgtable.cost.results import Row, engine_text
 
 from .cost_data import (
     BEFORE,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pgtable.bench.results import Row
+from pgtable.cost.results import Row
 
 from .cost_data import BEFORE, MERGED, MIXES, PATCH, PATCH_OFF, PATCH_OUT, Costs, Stage, Value
 from .cost_tables import DISCUSSED, NOISY, mix_text, number

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import pgtable
-from pgtable.bench import checking, machine, units
+from pgtable.cost import checking, machine, units
 
 from .common import blocks
 from .common.paths import BENCH, BUILD, ROOT

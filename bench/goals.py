@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pgtable.bench.units import entries_text
+from pgtable.cost.units import entries_text
 
 Ki, Mi = 1 << 10, 1 << 20
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import pgtable
-from pgtable.bench import checking, entries, units
+from pgtable.cost import checking, entries, units
 from pgtable.engines.compiled import ffi as native_ffi
 
 from . import limit

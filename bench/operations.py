@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import pgtable
-from pgtable.bench import checking, entries
+from pgtable.cost import checking, entries
 
 from .common.blocks import block_for
 

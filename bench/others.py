@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pgtable.bench import entries
+from pgtable.cost import entries
 
 from . import numpy_forms
 from .contenders import Contender, contender

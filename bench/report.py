@@ -10,7 +10,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pgtable.bench.units import bytes_text, entries_text, rate_text, time_text
+from pgtable.cost.units import bytes_text, entries_text, rate_text, time_text
 
 from . import goals
 from .goals import Results

@@ -16,7 +16,7 @@ import pytest
 from bench import contenders, limit, others
 from bench.contenders import Contender
 from bench.operations import BY_NAME, Case
-from pgtable.bench.units import entries_text
+from pgtable.cost.units import entries_text
 
 SMOKE = bool(os.environ.get("PGTABLE_BENCH_SMOKE"))
 GROUPS = ("wrprotect", "mkclean", "mkdirty", "dirty.count")

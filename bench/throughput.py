@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pgtable
-from pgtable.bench import machine, units
+from pgtable.cost import machine, units
 
 from . import contenders, limit, loops, others
 from .common.timing import Budget, measure

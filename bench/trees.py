@@ -20,8 +20,8 @@ import cffi
 import numpy as np
 
 import pgtable
-from pgtable.bench import entries, units
 from pgtable.checks.report import wrap
+from pgtable.cost import entries, units
 from pgtable.engines.compiled import (
     LARGE_FROM,
     RUN,
@@ -33,8 +33,8 @@ from pgtable.engines.compiled import (
 )
 from pgtable.engines.forms import Condition, Form, found_condition, found_form
 from pgtable.engines.interface import HelperInfo, Step
-from pgtable.engines.kernel_tree import KernelTreeEngine, compiler
-from pgtable.engines.kernel_tree.recipe import flags_of_loops, shim_directory
+from pgtable.kernel_trees import KernelTreeEngine, compiler
+from pgtable.kernel_trees.recipe import flags_of_loops, shim_directory
 
 _ffi = cffi.FFI()
 _ffi.cdef(

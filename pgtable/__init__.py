@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from .checks.law_check import check_laws
     from .checks.laws import LAWS as laws  # noqa: N811
     from .checks.recognise import recognise
-    from .engines.kernel_tree import KernelTreeError, kernel_tree
     from .images import open_image
     from .images.audit import audit
     from .images.diff import diff
+    from .kernel_trees import KernelTreeError, kernel_tree
 
 #: Imported when first asked for: who runs helpers over a file need not wait for them.
 _LATER = {
-    "KernelTreeError": ("engines.kernel_tree", "KernelTreeError"),
+    "KernelTreeError": ("kernel_trees", "KernelTreeError"),
     "audit": ("images.audit", "audit"),
     "check": ("checks.differential", "check"),
     "check_laws": ("checks.law_check", "check_laws"),
     "compare": ("checks.compare", "compare"),
     "compare_levels": ("checks.compare", "compare_levels"),
     "diff": ("images.diff", "diff"),
-    "kernel_tree": ("engines.kernel_tree", "kernel_tree"),
+    "kernel_tree": ("kernel_trees", "kernel_tree"),
     "laws": ("checks.laws", "LAWS"),
     "open_image": ("images", "open_image"),
     "recognise": ("checks.recognise", "recognise"),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 import pgtable
-from pgtable.engines.kernel_tree import KernelTreeEngine
+from pgtable.kernel_trees import KernelTreeEngine
 
 # Derandomized: a run that fails is a run that fails again.
 settings.register_profile("pgtable", deadline=None, derandomize=True, database=None)

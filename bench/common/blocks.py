@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from pgtable.bench import entries
+from pgtable.cost import entries
 
 from .paths import DUMP
 

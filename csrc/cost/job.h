@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What a run has to do, read from a file that pgtable.bench writes. */
+/* What a run has to do, read from a file that pgtable.cost writes. */
 #ifndef PGTABLE_COST_JOB_H
 #define PGTABLE_COST_JOB_H
 

@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     # here, and not at import: help need not wait for what measures
-    from ..bench import checking, machine, measure, results  # noqa: PLC0415
+    from ..cost import checking, machine, measure, results  # noqa: PLC0415
 
     plan = _plan(args)
     with progress(100, "%", "bench") as bar:
@@ -114,7 +114,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _plan(args: argparse.Namespace) -> Any:
-    from ..bench import DEFAULT, QUICK  # noqa: PLC0415
+    from ..cost import DEFAULT, QUICK  # noqa: PLC0415
 
     chosen = {
         "helpers": args.helpers,
@@ -170,7 +170,7 @@ def _resolve(rules: str, switches: dict[str, bool]) -> Switches:
 
 
 def _kernel(text: str) -> Any:
-    from ..bench import Kernel  # noqa: PLC0415
+    from ..cost import Kernel  # noqa: PLC0415
 
     path, shstk, config = split_switches(text)
     return Kernel(path, shstk=shstk, config=config)
@@ -197,7 +197,7 @@ _COLUMNS = {
 
 
 def _cells(row: Any) -> list[str]:
-    from ..bench.results import engine_text  # noqa: PLC0415
+    from ..cost.results import engine_text  # noqa: PLC0415
 
     params, summary, extra = row.params, row.summary, row.extra
     return [

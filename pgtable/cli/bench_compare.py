@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 
-from ..bench import results
-from ..bench.compare import THRESHOLD, Comparison, Difference, compare, describe
-from ..bench.results import Row, row_text
+from ..cost import results
+from ..cost.compare import THRESHOLD, Comparison, Difference, compare, describe
+from ..cost.results import Row, row_text
 from .common import print_json, print_table
 
 HELP = "compare two saved results: which differences are real"

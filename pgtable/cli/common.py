@@ -69,7 +69,7 @@ def tree_of(text: str, shstk: bool | None = None, **options: Any) -> Engine:
 
     options: those of :func:`pgtable.kernel_tree`.  Raises what that raises.
     """
-    from ..engines.kernel_tree import kernel_tree  # noqa: PLC0415 - few commands get here
+    from ..kernel_trees import kernel_tree  # noqa: PLC0415 - few commands get here
 
     path, switched, config = split_switches(text)
     shstk = shstk if switched is None else switched

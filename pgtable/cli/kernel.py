@@ -16,9 +16,9 @@ from ..checks.recognise import matching, recognise
 from ..checks.report import counted, differing, rules_of, wrap
 from ..engines import buffers
 from ..engines.interface import Engine, Helper
-from ..engines.kernel_tree import KernelTreeEngine, cache_directory, clear_cache
 from ..engines.reference import reference
 from ..engines.switches import RULES, Switches, resolve
+from ..kernel_trees import KernelTreeEngine, cache_directory, clear_cache
 from .common import parse_number, print_json, progress, tree_of
 
 HELP = "list, check and compare the real helpers of Linux header trees"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import pgtable
-from pgtable import bench
-from pgtable.bench import results
+from pgtable import cost
 from pgtable.cli import main
+from pgtable.cost import results
 
 DATA = Path(__file__).parents[1] / "data"
 DUMP = str(DATA / "k612-128.ptes.bin.xz")
@@ -23,8 +23,8 @@ def _short(monkeypatch):
     """Let plans take no time: nothing here depends on what is timed."""
     short = {"processes": 2, "seconds": 0, "rounds": 2, "memory_entries": 1 << 16}
     for name in ("DEFAULT", "QUICK"):
-        monkeypatch.setattr(bench, name, replace(getattr(bench, name), **short))
-    monkeypatch.setattr("pgtable.bench.simulated.missing", lambda: "valgrind is not wanted here")
+        monkeypatch.setattr(cost, name, replace(getattr(cost, name), **short))
+    monkeypatch.setattr("pgtable.cost.simulated.missing", lambda: "valgrind is not wanted here")
 
 
 @pytest.fixture
@@ -184,9 +184,9 @@ def test_damaged_data_are_refused(run, tmp_path):
 
 def test_a_wrong_result_is_no_measurement(run, monkeypatch):
     def wrong(*_, **__):
-        raise bench.checking.WrongResultError("x: entry 3 is 0x4, expected 0x5")
+        raise cost.checking.WrongResultError("x: entry 3 is 0x4, expected 0x5")
 
-    monkeypatch.setattr(bench, "measure", wrong)
+    monkeypatch.setattr(cost, "measure", wrong)
     code, out, err = run()
     assert (code, out) == (2, "")
     assert err == "pgtable: error: a timed result is wrong: x: entry 3 is 0x4, expected 0x5\n"

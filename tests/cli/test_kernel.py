@@ -30,7 +30,7 @@ def quick(monkeypatch):
     """Let trees be compiled quickly where the command line has no say in it."""
     original = pgtable.kernel_tree
     monkeypatch.setattr(
-        "pgtable.engines.kernel_tree.kernel_tree",
+        "pgtable.kernel_trees.kernel_tree",
         lambda *given, **options: original(*given, **options | {"flags": "-O1"}),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pgtable
-from pgtable.engines.kernel_tree import KernelTreeError, cache_directory, clear_cache
+from pgtable.kernel_trees import KernelTreeError, cache_directory, clear_cache
 
 QUICK = {"flags": "-O1", "forms": False}
 HEADER = "arch/x86/include/asm/pgtable.h"

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from pgtable.engines.kernel_tree.errors import KernelTreeError
-from pgtable.engines.kernel_tree.locate import locate
+from pgtable.kernel_trees.errors import KernelTreeError
+from pgtable.kernel_trees.locate import locate
 
 STEM = "linux-headers-6.66.3"
 CONFIG = "include/generated/autoconf.h"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..engines.interface import Engine, HelperInfo
-from ..engines.kernel_tree import KernelTreeError
+from ..kernel_trees import KernelTreeError
 from .entries import from_file
 from .mixes import FILE, MIXES, SAVED, entries_of
 from .plan import SHAPES, Part, Plan

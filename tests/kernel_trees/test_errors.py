@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 import pgtable
-from pgtable.engines.kernel_tree import KernelTreeError, cache_directory
+from pgtable.kernel_trees import KernelTreeError, cache_directory
 
 QUICK = {"flags": "-O1", "forms": False}
 

@@ -9,8 +9,8 @@ import random
 import pytest
 from pytest_benchmark.stats import Stats
 
-from pgtable.bench import statistics
-from pgtable.bench.statistics import summarise
+from pgtable.cost import statistics
+from pgtable.cost.statistics import summarise
 
 #: Three standard errors of how many of a thousand intervals have the truth in them.
 SLACK = 21

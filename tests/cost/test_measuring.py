@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import pgtable
-from pgtable.bench import DEFAULT, FULL, Kernel, Part, Plan, machine, measure, results, simulated
-from pgtable.bench import runner as runner_module
-from pgtable.bench.checking import WrongResultError
-from pgtable.bench.measuring import clock_spread, undisturbed_samples
-from pgtable.bench.plan import BASE, COW, HELPERS, SAVED_DIRTY
-from pgtable.bench.runner import POOL_ENTRIES, Job, RunnerError, Timed, require_success
-from pgtable.bench.simulated import parse
-from pgtable.engines.kernel_tree import recipe as recipe_module
+from pgtable.cost import DEFAULT, FULL, Kernel, Part, Plan, machine, measure, results, simulated
+from pgtable.cost import runner as runner_module
+from pgtable.cost.checking import WrongResultError
+from pgtable.cost.measuring import clock_spread, undisturbed_samples
+from pgtable.cost.plan import BASE, COW, HELPERS, SAVED_DIRTY
+from pgtable.cost.runner import POOL_ENTRIES, Job, RunnerError, Timed, require_success
+from pgtable.cost.simulated import parse
 from pgtable.engines.switches import COMBINATIONS
+from pgtable.kernel_trees import recipe as recipe_module
 
 from ..conftest import DATA, replace
 
@@ -141,7 +141,7 @@ def seeded(tmp_path, monkeypatch):
         shutil.copytree(recipe_module.shim_directory(), csrc)
         replace(csrc / file, *SEEDED[file])
         for module in ("subjects", "runner"):
-            monkeypatch.setattr(f"pgtable.bench.{module}.shim_directory", lambda: csrc)
+            monkeypatch.setattr(f"pgtable.cost.{module}.shim_directory", lambda: csrc)
 
     return seed
 
@@ -411,7 +411,7 @@ class TestCounters:
             monkeypatch.delenv("LD_PRELOAD")
             return runs[-1]
 
-        monkeypatch.setattr("pgtable.bench.measuring.time_job", time_job)
+        monkeypatch.setattr("pgtable.cost.measuring.time_job", time_job)
         return runs
 
     def test_what_they_count_is_of_an_entry(self, timed):

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..engines.interface import Engine
-from ..engines.kernel_tree import KernelTreeEngine, KernelTreeError, cache, compiler
-from ..engines.kernel_tree.build import LIBRARY
-from ..engines.kernel_tree.built import built
-from ..engines.kernel_tree.locate import locate
-from ..engines.kernel_tree.objects import read_objdump
-from ..engines.kernel_tree.recipe import Recipe, shim_directory
 from ..engines.reference import reference
 from ..engines.switches import Switches
+from ..kernel_trees import KernelTreeEngine, KernelTreeError, cache, compiler
+from ..kernel_trees.build import LIBRARY
+from ..kernel_trees.built import built
+from ..kernel_trees.locate import locate
+from ..kernel_trees.objects import read_objdump
+from ..kernel_trees.recipe import Recipe, shim_directory
 from .plan import Kernel
 from .ways import IS_X86, Way
 

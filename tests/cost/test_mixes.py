@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import pgtable
-from pgtable.bench import entries, mixes
-from pgtable.bench.plan import HELPERS, LARGE_HELPERS
+from pgtable.cost import entries, mixes
+from pgtable.cost.plan import HELPERS, LARGE_HELPERS
 
 TABLES = 8
 N = TABLES * entries.TABLE

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..forms import Condition, Form
+from ..engines.forms import Condition, Form
 from .errors import KernelTreeError
 from .recipe import Recipe, compile_flags, write_config
 from .units import compile_units, objects_of, split

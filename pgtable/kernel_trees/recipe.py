@@ -60,7 +60,7 @@ class Recipe(NamedTuple):
     shstk: bool | None  #: None: on where the tree knows the feature
     feature: str  #: how it is tested: one of FEATURES
     only: tuple[str, ...] = ()  #: helpers to build; none named: all there are
-    timed: bool = False  #: not an engine's loops, but those that pgtable.bench times
+    timed: bool = False  #: not an engine's loops, but those that pgtable.cost times
 
 
 class Prepared(NamedTuple):
@@ -81,7 +81,7 @@ def flags_of_loops(optimisation: Sequence[str]) -> list[str]:
 
 def shim_directory() -> Path:
     """Return where our C is: in the package, or in the source tree it is run from."""
-    package = Path(__file__).resolve().parents[2]
+    package = Path(__file__).resolve().parents[1]
     installed = package / "csrc"
     return installed if installed.is_dir() else package.parent / "csrc"
 
@@ -228,7 +228,7 @@ def shim_digest() -> str:
     """Return a digest of our part of what is compiled, and of what it is written down in."""
     here = Path(__file__).parent
     digest = sha256()
-    for path in [*shim_files(), *sorted(here.glob("*.py")), here.with_name("forms.py")]:
+    for path in [*shim_files(), *sorted(here.glob("*.py")), here.parent / "engines" / "forms.py"]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -9,12 +9,12 @@ import pytest
 
 import pgtable
 from pgtable.engines.interface import HelperInfo
-from pgtable.engines.kernel_tree import KernelTreeError
-from pgtable.engines.kernel_tree import recipe as recipes
-from pgtable.engines.kernel_tree.locate import locate
 from pgtable.engines.native import _instances
+from pgtable.kernel_trees import KernelTreeError
+from pgtable.kernel_trees import recipe as recipes
+from pgtable.kernel_trees.locate import locate
 
-from ...conftest import DATA, replace
+from ..conftest import DATA, replace
 
 QUICK = {"flags": "-O1", "forms": False}
 HEADER = "arch/x86/include/asm/pgtable.h"

@@ -12,9 +12,9 @@ from functools import partial
 
 import pytest
 
-from pgtable.bench import results
-from pgtable.bench.results import Row
-from pgtable.bench.statistics import summarise
+from pgtable.cost import results
+from pgtable.cost.results import Row
+from pgtable.cost.statistics import summarise
 
 #: Files have five digits.
 approx = partial(pytest.approx, rel=1e-4)

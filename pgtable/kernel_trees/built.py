@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ..forms import Condition, Form
+from ..engines.forms import Condition, Form
 from . import cache
 from .build import LIBRARY, REPORT, build
 from .errors import KernelTreeError

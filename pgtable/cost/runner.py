@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engines.kernel_tree.recipe import shim_directory
+from ..kernel_trees.recipe import shim_directory
 from .checking import WrongResultError, wrong_entry
 from .entries import TABLE
 from .subjects import Compiler, compiled

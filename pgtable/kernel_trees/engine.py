@@ -15,12 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .._native import ffi
-from ..compiled import CompiledEngine, CompiledHelper, as_info_fields
-from ..forms import Condition, Form, found_condition, found_form
-from ..interface import HelperInfo
-from ..isas import ISAS
-from ..native import native
+from ..engines._native import ffi
+from ..engines.compiled import CompiledEngine, CompiledHelper, as_info_fields
+from ..engines.forms import Condition, Form, found_condition, found_form
+from ..engines.interface import HelperInfo
+from ..engines.isas import ISAS
+from ..engines.native import native
 from . import compiler
 from .build import LIBRARY
 from .built import built, proved

@@ -10,12 +10,12 @@ import random
 
 import pytest
 
-from pgtable.bench import compare as comparing
-from pgtable.bench import results
-from pgtable.bench.compare import compare, holm, ratio
-from pgtable.bench.results import Results, Row
-from pgtable.bench.statistics import Summary, summarise
 from pgtable.cli import add_command, bench_compare
+from pgtable.cost import compare as comparing
+from pgtable.cost import results
+from pgtable.cost.compare import compare, holm, ratio
+from pgtable.cost.results import Results, Row
+from pgtable.cost.statistics import Summary, summarise
 
 PARAMS = {
     "helper": "pte_wrprotect",

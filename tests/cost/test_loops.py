@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import pgtable
-from pgtable.bench.contenders import argument_of
-from pgtable.bench.plan import HELPERS, LARGE_HELPERS, Kernel
-from pgtable.bench.subjects import IDENTITY, Rules, Tree, Wanted, build, find_compiler
-from pgtable.bench.ways import IS_X86, WAYS, way_of
+from pgtable.cost.contenders import argument_of
+from pgtable.cost.plan import HELPERS, LARGE_HELPERS, Kernel
+from pgtable.cost.subjects import IDENTITY, Rules, Tree, Wanted, build, find_compiler
+from pgtable.cost.ways import IS_X86, WAYS, way_of
 from pgtable.engines.reference import reference
 from pgtable.engines.switches import COMBINATIONS
 

@@ -8,7 +8,7 @@ from bench import goals, report
 from bench.common import blocks, timing
 from bench.goals import Goal, Results, Value
 from bench.operations import BY_NAME, Case
-from pgtable.bench import checking, entries, units
+from pgtable.cost import checking, entries, units
 
 BUDGET = timing.Budget(seconds=1e-9, min_rounds=4, max_rounds=9)
 

@@ -24,9 +24,9 @@ from bench.cost_data import (
     Stage,
     Value,
 )
-from pgtable.bench import results, simulated
-from pgtable.bench.results import Row
-from pgtable.bench.statistics import summarise
+from pgtable.cost import results, simulated
+from pgtable.cost.results import Row
+from pgtable.cost.statistics import summarise
 
 #: Cycles of a helper by stage and mix, where it is not one cycle.
 CYCLES = {

@@ -3,9 +3,9 @@
 
 import pytest
 
-from pgtable.engines.kernel_tree.compiler import errors_by_helper, first_error
-from pgtable.engines.kernel_tree.discover import discover
-from pgtable.engines.kernel_tree.objects import Object, lacking, read_objdump
+from pgtable.kernel_trees.compiler import errors_by_helper, first_error
+from pgtable.kernel_trees.discover import discover
+from pgtable.kernel_trees.objects import Object, lacking, read_objdump
 
 
 def found(text):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import pgtable
 from pgtable.engines.forms import Condition, Form, found_condition, found_form
-from pgtable.engines.kernel_tree import KernelTreeError, cache_directory
-from pgtable.engines.kernel_tree.proofs import cases_of_condition, cases_of_form
+from pgtable.kernel_trees import KernelTreeError, cache_directory
+from pgtable.kernel_trees.proofs import cases_of_condition, cases_of_form
 
-from ...conftest import replace
+from ..conftest import replace
 
 QUICK = "-O1"
 HEADER = "arch/x86/include/asm/pgtable.h"
