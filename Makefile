@@ -6,14 +6,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-SOURCES := pyproject.toml setup.py $(wildcard csrc/* pgtable/engines/native_build.py)
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup demo test lint bench bench-smoke cost-report sanitize clean
+.PHONY: help setup build demo test lint bench bench-smoke cost-report sanitize clean
 
 help:
 	@echo "make demo         fork's helpers over a real kernel's page tables"
 	@echo "make test         the tests"
+	@echo "make build        compiles what has changed in csrc/; make -C csrc check tests the C without Python"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        the benchmarks: minutes; bench-smoke: seconds"
 	@echo "make cost-report  what the helpers cost: measures, and writes bench/COST.md; SMOKE=1: seconds"
@@ -26,7 +26,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	    { echo "no virtual environment: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
 
-$(VENV)/.test: $(BIN)/python $(SOURCES)
+$(VENV)/.test: $(BIN)/python pyproject.toml setup.py
 	@$(PYTHON) -c 'import pathlib, sys, sysconfig; \
 	    sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())' || \
 	    { echo "no Python.h: apt-get install python3-dev" >&2; exit 1; }
@@ -35,13 +35,17 @@ $(VENV)/.test: $(BIN)/python $(SOURCES)
 	@touch $@
 
 # Only what an extra adds: installing the project again would compile it again.
-$(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: $(VENV)/.test
+$(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: $(VENV)/.test | build
 	@$(BIN)/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
 	    print("\n".join(project["project"]["optional-dependencies"][sys.argv[1]]))' $* > $(VENV)/$*.txt
 	@$(PIP) install --requirement $(VENV)/$*.txt
 	@touch $@
 
-setup: $(VENV)/.test
+setup: build
+
+# One edit of csrc/ compiles what includes it and links again: no need of pip.
+build: $(VENV)/.test
+	@$(BIN)/python setup.py -q build_ext --inplace
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench
@@ -53,10 +57,10 @@ bench-smoke: $(VENV)/.bench
 cost-report: $(VENV)/.bench
 	$(BIN)/python -m bench.cost_report $(if $(filter-out 0,$(SMOKE)),--smoke) $(if $(filter-out 0,$(REPEAT)),--repeat)
 
-demo: $(VENV)/.test
+demo: build
 	@$(BIN)/python bench/demo.py
 
-test: $(VENV)/.test
+test: build
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
@@ -78,4 +82,4 @@ sanitize: $(VENV)/.dev
 	    ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest -o pythonpath= $(SANITIZE_TESTS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output pgtable/engines/_native.*.so
+	rm -rf $(VENV) build dist *.egg-info demo-output pgtable/engines/_*.so

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Build of the C half; everything else stands in pyproject.toml."""
+"""Build of the C half, which csrc/Makefile compiles; everything else stands in pyproject.toml."""
 
 import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
-
-NATIVE_BUILD = Path(__file__).parent / "pgtable" / "engines" / "native_build.py"
-sys.path.insert(0, str(NATIVE_BUILD.parent))
-from native_build import COMMON_FLAGS, units  # noqa: E402
 
 SANITIZE = (
     [
@@ -24,38 +19,31 @@ SANITIZE = (
     if os.environ.get("PGTABLE_SANITIZE")
     else []
 )
+FLAGS = ["-std=gnu11", "-O3", "-Wall", "-Wextra", *SANITIZE]
 
 
 class build_helpers(build_ext):
-    """Compiles the loops once for each rule set and instruction set, and links them in."""
+    """Links what csrc/Makefile compiles into the extension module."""
 
     def build_extension(self, ext):
-        ext.extra_compile_args += [*COMMON_FLAGS, *SANITIZE]
+        ext.extra_compile_args += FLAGS
         ext.extra_link_args += SANITIZE
         if ext.name == "pgtable.engines._native":
-            self.add_loops(ext)
+            ext.extra_objects += compiled_objects()
+            # linked again when one of them is newer
+            ext.depends += ext.extra_objects
         super().build_extension(ext)
 
-    def add_loops(self, ext):
-        newest = max(Path(path).stat().st_mtime for path in [*ext.depends, NATIVE_BUILD])
 
-        def compile_unit(unit):
-            source = f"csrc/{unit.source}"
-            directory = os.path.join(self.build_temp, unit.directory)
-            objects = self.compiler.object_filenames([source], output_dir=directory)
-            if all(os.path.exists(o) and os.path.getmtime(o) > newest for o in objects):
-                return objects
-            return self.compiler.compile(
-                [source],
-                output_dir=directory,
-                include_dirs=["csrc"],
-                extra_postargs=[*COMMON_FLAGS, *unit.flags, *SANITIZE],
-                depends=ext.depends,
-            )
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for objects in pool.map(compile_unit, units()):
-                ext.extra_objects += objects
+def compiled_objects():
+    """Run csrc/Makefile, which compiles what has changed; return the paths of all objects."""
+    build = Path("build", "csrc-sanitized" if SANITIZE else "csrc").resolve()
+    subprocess.run(
+        ["make", "-C", "csrc", f"-j{os.cpu_count()}", "--no-print-directory", "--silent", "objects"]
+        + [f"BUILD={build}", f"CFLAGS={' '.join(SANITIZE)}"],
+        check=True,
+    )
+    return (build / "objects.txt").read_text().split()
 
 
 class build_package(build_py):
@@ -65,7 +53,7 @@ class build_package(build_py):
         super().run()
         if self.editable_mode:
             return  # csrc/ is where it is looked for
-        shipped = [*Path("csrc").glob("*.h"), Path("csrc/helpers.def")]
+        shipped = [*Path("csrc", "helpers").iterdir(), *Path("csrc", "bulk").glob("*.h")]
         for part in ("cost", "kernel_tree"):
             shipped += Path("csrc", part).rglob("*.[ch]")
         for source in shipped:
@@ -75,12 +63,13 @@ class build_package(build_py):
 
 
 setup(
-    cffi_modules=["pgtable/engines/native_build.py:ffibuilder"],
+    cffi_modules=["csrc/python/native_build.py:ffibuilder"],
     ext_modules=[
         Extension(
             "pgtable.engines._fastcall",
-            ["csrc/fastcall.c"],
-            depends=["csrc/bulk.h"],
+            ["csrc/python/fastcall.c"],
+            include_dirs=["csrc"],
+            depends=["csrc/bulk/bulk.h"],
             py_limited_api=True,
         )
     ],

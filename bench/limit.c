@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "bulk.h"
-#include "parallel.c"
+#include "bulk/bulk.h"
+#include "bulk/parallel.c"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

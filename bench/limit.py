@@ -10,7 +10,7 @@ from typing import Any
 from cffi import FFI
 
 import pgtable
-from pgtable.engines.native_build import COMMON_FLAGS, ISAS
+from pgtable.engines.isas import ISAS
 
 from .common.paths import BENCH, BUILD, CSRC
 
@@ -35,6 +35,8 @@ def widest_isa() -> str:
     return [name for name, usable in pgtable.isas().items() if usable][-1]
 
 
+#: As csrc/Makefile compiles the loops.
+COMMON_FLAGS = ("-std=gnu11", "-O3", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
 #: The limit is to be the memory's, not that of counting and jumping.
 LOOP_FLAGS = ("-falign-loops=64", "-funroll-loops")
 
@@ -50,7 +52,7 @@ def load() -> tuple[Any, Any]:
         name,
         '#include "limit.c"',
         include_dirs=[str(BENCH), str(CSRC)],
-        depends=[str(BENCH / "limit.c"), str(CSRC / "parallel.c"), str(CSRC / "bulk.h")],
+        depends=[str(BENCH / "limit.c"), str(CSRC / "bulk/parallel.c"), str(CSRC / "bulk/bulk.h")],
         extra_compile_args=[*COMMON_FLAGS, *isa.flags, *LOOP_FLAGS],
         extra_link_args=["-pthread"],
     )

@@ -2,7 +2,7 @@
 /* The driver, called from C again and again: no call of Python in the time. */
 #include <time.h>
 
-#include "bulk.h"
+#include "bulk/bulk.h"
 
 const struct pgtable_block_ops trees_no_ops;
 

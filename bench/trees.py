@@ -204,7 +204,7 @@ def _compile_ours(engine: KernelTreeEngine, cc: str, switches: Any, directory: P
         f"-DPGTABLE_RULES_{switches.rules.upper()}",
         f"-DPGTABLE_SHSTK={int(switches.shstk)}",
         *(["-DCONFIG_X86_SHADOW_STACK"] if switches.config else []),
-        str(csrc / "instance.c"),
+        str(csrc / "bulk" / "instance.c"),
         str(Path(__file__).with_name("trees.c")),
         "-o",
         str(library),

@@ -11,7 +11,7 @@
 #define pte_write	shifting_pte_write
 #define pmd_write	shifting_pmd_write
 #ifdef PGTABLE_RULES_SAVED_DIRTY
-#include "pgtable_saved_dirty.h"
+#include "helpers/pgtable_saved_dirty.h"
 #else
 #define pte_wrprotect	shifting_pte_wrprotect
 #define pte_mkdirty	shifting_pte_mkdirty
@@ -21,7 +21,7 @@
 #define pmd_mkwrite	shifting_pmd_mkwrite
 #define pud_wrprotect	shifting_pud_wrprotect
 #define pud_mkwrite	shifting_pud_mkwrite
-#include "pgtable.h"
+#include "helpers/pgtable.h"
 #undef pte_wrprotect
 #undef pte_mkdirty
 #undef pte_mkwrite

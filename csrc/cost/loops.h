@@ -15,7 +15,7 @@
 #ifndef PGTABLE_COST_LOOPS_H
 #define PGTABLE_COST_LOOPS_H
 
-#include "bulk_loops.h"
+#include "bulk/bulk_loops.h"
 
 #define COST_PUBLIC __attribute__((__visibility__("default"), __noinline__, __used__))
 

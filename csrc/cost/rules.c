@@ -7,7 +7,7 @@
 #ifndef PGTABLE_RULES_BASE
 #include "cost/conditional.h"
 #endif
-#include "apply.h"
+#include "bulk/apply.h"
 #include "cost/loops.h"
 
 COST_LOOPS(identity)

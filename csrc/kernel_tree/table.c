@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The library's table: the helpers that linking may keep, in the tree's order. */
-#include "bulk.h"
+#include "bulk/bulk.h"
 
 #define TREE_PUBLIC __attribute__((visibility("default")))
 

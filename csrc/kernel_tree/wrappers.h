@@ -8,7 +8,7 @@
 
 #include "words.h"
 
-#include "bulk_loops.h"
+#include "bulk/bulk_loops.h"
 
 #define TREE_TEST_LOOP(id, BODY)						\
 static int test_##id(const void *in, const void *args, uint64_t arg,		\

@@ -207,7 +207,9 @@ def _build_rules(subject: Rules, wanted: Wanted) -> Path:
     csrc = shim_directory()
     names = set(wanted.helpers)
     lines = [
-        one[0] for one in _LINE.finditer((csrc / "helpers.def").read_text()) if one[1] in names
+        one[0]
+        for one in _LINE.finditer((csrc / "helpers" / "helpers.def").read_text())
+        if one[1] in names
     ]
     flags = [*_FLAGS, *wanted.way.flags, *subject.flags(wanted.way)]
     sources = [csrc / "cost" / "rules.c"]
@@ -230,7 +232,8 @@ def compiled(
     csrc = shim_directory()
     texts = texts or {}
     digest = sha256(repr((cc.path, cc.path.stat().st_mtime_ns, flags, name, texts)).encode())
-    for path in sorted([*csrc.glob("*.[hc]"), *csrc.glob("*.def"), *(csrc / "cost").iterdir()]):
+    rooms = ("helpers", "bulk", "cost")
+    for path in sorted(path for room in rooms for path in (csrc / room).iterdir()):
         digest.update(path.read_bytes())
     key = digest.hexdigest()
     found = cache.find_content(key)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Have the compiler prove, of a tree's own text, that helpers have the forms they seem to have.
 
-Closed forms are found by trying a helper on few entries (csrc/form.h).  For our own
+Closed forms are found by trying a helper on few entries (csrc/form/form.h).  For our own
 helpers tests show that each holds for all others; for text that nobody has seen before,
 the compiler does (csrc/kernel_tree/proofs.h).
 """

@@ -89,7 +89,7 @@ def shim_directory() -> Path:
 def shim_files() -> list[Path]:
     """Return our part of what is compiled."""
     csrc = shim_directory()
-    shim = [csrc / "bulk.h", csrc / "bulk_loops.h"]
+    shim = [csrc / "bulk" / "bulk.h", csrc / "bulk" / "bulk_loops.h"]
     for part in ("cost", "kernel_tree"):
         shim += sorted((csrc / part).rglob("*.[ch]"))
     return shim

@@ -120,12 +120,12 @@ def test_progress_goes_to_the_end():
 
 
 SEEDED = {
-    "pgtable_saved_dirty.h": (
+    "helpers/pgtable_saved_dirty.h": (
         "return pte_mksaveddirty(pte_clear_flags(pte, _PAGE_RW));",
         "return pte_clear_flags(pte, _PAGE_RW);",
     ),
     "cost/loops.h": ("out[i] = last;", "out[i] = last & ~(uint64_t)1;"),
-    "pgtable_common.h": (
+    "helpers/pgtable_common.h": (
         "return val ^ ((protnone_mask(oldval) ^ protnone_mask(val)) & mask);",
         "return val;",
     ),
@@ -151,13 +151,13 @@ class TestWrong:
     @pytest.mark.parametrize("shape", ["table", "memory", "latency"])
     @pytest.mark.parametrize("mix", ["dirty", "half"])
     def test_a_wrong_helper_is_found(self, seeded, shape, mix):
-        seeded("pgtable_saved_dirty.h")
+        seeded("helpers/pgtable_saved_dirty.h")
         plan = short(helpers=("pte_wrprotect",), mixes=(mix,), shapes=(shape,))
         with pytest.raises(WrongResultError, match=r"pte_wrprotect \(saved_dirty.*: entry \d+ is"):
             measure(plan)
 
     def test_what_the_mix_does_not_show_is_no_error(self, seeded):
-        seeded("pgtable_saved_dirty.h")
+        seeded("helpers/pgtable_saved_dirty.h")
         assert len(measure(short(helpers=("pte_wrprotect",), mixes=("clean",)))) == 3
 
     def test_a_wrong_harness_is_found(self, seeded):
@@ -168,7 +168,7 @@ class TestWrong:
 
     def test_a_dump_shows_what_pages_do_not(self, seeded):
         # frames of entries that are not present are turned over
-        seeded("pgtable_common.h")
+        seeded("helpers/pgtable_common.h")
         with pytest.raises(WrongResultError, match="pte_modify"):
             measure(short(helpers=("pte_modify",), mixes=(), files=(DUMP,)))
 

@@ -12,7 +12,7 @@ import pgtable
 from pgtable.engines.interface import HelperInfo
 from pgtable.engines.switches import COMBINATIONS, RULES
 
-HELPERS_DEF = Path(__file__).parents[2] / "csrc" / "helpers.def"
+HELPERS_DEF = Path(__file__).parents[2] / "csrc" / "helpers" / "helpers.def"
 
 # Which helpers exist at which levels, from the description of the rules; not from any code.
 EVERY_LEVEL = """flags dirty young write pfn set_flags clear_flags wrprotect mkclean mkold mkdirty

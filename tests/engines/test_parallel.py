@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How the C driver splits work between threads, seen from inside: csrc/parallel.c alone."""
+"""How the C driver splits work between threads, seen from inside: csrc/bulk/parallel.c alone."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def parallel(tmp_path_factory) -> ctypes.CDLL:
             "-shared",
             "-fPIC",
             "-pthread",
+            f"-I{CSRC}",
             "-o",
             library,
-            CSRC / "parallel.c",
+            CSRC / "bulk" / "parallel.c",
         ],
         check=True,
     )

@@ -5,11 +5,11 @@
  */
 #include <string.h>
 
-#include "bulk_loops.h"
-#include "census_loop.h"
-#include "form_loops.h"
-#include "stream.h"
-#include "walk_loops.h"
+#include "bulk/bulk_loops.h"
+#include "census/census_loop.h"
+#include "form/form_loops.h"
+#include "bulk/stream.h"
+#include "walk/walk_loops.h"
 
 static void block_stream(void *out, const void *in, size_t n)
 {

@@ -6,7 +6,7 @@
 #ifndef PGTABLE_BULK_LOOPS_H
 #define PGTABLE_BULK_LOOPS_H
 
-#include "bulk.h"
+#include "bulk/bulk.h"
 
 #if defined(PGTABLE_SCALAR)
 #define PGTABLE_THIS_ISA PGTABLE_ISA_SCALAR

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bulk.h"
+#include "bulk/bulk.h"
 
 /* From Dirty, bit 6, to Cow, bit 58. */
 enum { PGTABLE_FORM_SHIFT = 52 };

@@ -7,7 +7,7 @@
 #ifndef PGTABLE_TYPES_H
 #define PGTABLE_TYPES_H
 
-#include "shim.h"
+#include "helpers/shim.h"
 
 #define _PAGE_BIT_PRESENT	0
 #define _PAGE_BIT_RW		1

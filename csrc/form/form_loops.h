@@ -9,9 +9,9 @@
 
 #include <string.h>
 
-#include "bulk_loops.h"
-#include "form.h"
-#include "stream.h"
+#include "bulk/bulk_loops.h"
+#include "form/form.h"
+#include "bulk/stream.h"
 
 #define FORM_CONSTANTS(form)							\
 	const uint64_t keep = (form)->keep, set = (form)->set;			\

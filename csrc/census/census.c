@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "census.h"
+#include "census/census.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +7,9 @@
 #include <sys/mman.h>
 #endif
 
-#include "bulk.h"
-#include "census_key.h"
-#include "parallel.h"
+#include "bulk/bulk.h"
+#include "census/census_key.h"
+#include "bulk/parallel.h"
 
 #define KEYS PGTABLE_CENSUS_KEYS
 /* Entries ahead of those in work that memory is asked for. */

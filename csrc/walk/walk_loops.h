@@ -11,8 +11,8 @@
 
 #include <string.h>
 
-#include "bulk_loops.h"
-#include "walk_entry.h"
+#include "bulk/bulk_loops.h"
+#include "walk/walk_entry.h"
 
 /* Entries at once: as many as a mask has bits. */
 #define WALK_BLOCK 32

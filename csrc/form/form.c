@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "form.h"
+#include "form/form.h"
 
 #define PGTABLE_SHSTK 0	/* only bits are used here: they are the same with and without */
 #define CONFIG_X86_SHADOW_STACK 1
-#include "pgtable_types.h"
+#include "helpers/pgtable_types.h"
 
 #define BITS 64
 _Static_assert(PGTABLE_FORM_SHIFT == _PAGE_BIT_COW - _PAGE_BIT_DIRTY, "where Cow is");

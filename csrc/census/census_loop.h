@@ -11,8 +11,8 @@
 #ifndef PGTABLE_CENSUS_LOOP_H
 #define PGTABLE_CENSUS_LOOP_H
 
-#include "bulk_loops.h"
-#include "census_key.h"
+#include "bulk/bulk_loops.h"
+#include "census/census_key.h"
 
 static inline void census_each(struct pgtable_kinds *kinds, const uint32_t *keys, size_t n)
 {

@@ -13,7 +13,7 @@
 #ifndef PGTABLE_H
 #define PGTABLE_H
 
-#include "pgtable_common.h"
+#include "helpers/pgtable_common.h"
 
 /*
  * Where a write-protected entry keeps its dirtiness.  Shifted, not branched on:

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "walk_order.h"
+#include "walk/walk_order.h"
 
 #include <stdlib.h>
 
-#include "walk_entry.h"
+#include "walk/walk_entry.h"
 
 /* What tables lie in: stretches of one size, at most two for each table. */
 struct stretches {

@@ -6,7 +6,7 @@
 #ifndef PGTABLE_COMMON_H
 #define PGTABLE_COMMON_H
 
-#include "pgtable_types.h"
+#include "helpers/pgtable_types.h"
 
 /*
  * A non-zero entry with PRESENT=0 keeps its frame inverted, so that a

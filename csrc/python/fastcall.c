@@ -19,7 +19,7 @@
 
 #include <string.h>
 
-#include "bulk.h"
+#include "bulk/bulk.h"
 
 /* More may exceed the caches, and then the driver has other loops. */
 #define MOST_ENTRIES ((size_t)512 * 1024)

@@ -4,9 +4,9 @@
  * memory.  Work that needs a second look at an entry goes block by block, and a
  * block stays in the first-level cache until it is done.
  */
-#include "bulk.h"
+#include "bulk/bulk.h"
 
-#include "parallel.h"
+#include "bulk/parallel.h"
 
 /*
  * Entries in a block: 2 KiB.  Small, so that work in the cache and traffic to memory

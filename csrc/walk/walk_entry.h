@@ -3,12 +3,12 @@
 #ifndef PGTABLE_WALK_ENTRY_H
 #define PGTABLE_WALK_ENTRY_H
 
-#include "walk.h"
+#include "walk/walk.h"
 
 #ifndef PGTABLE_SHSTK
 #define PGTABLE_SHSTK 0	/* only bits are used here: they are the same with and without */
 #endif
-#include "pgtable_types.h"
+#include "helpers/pgtable_types.h"
 
 #define TABLE_ENTRIES 512
 #define TABLE_BYTES 4096

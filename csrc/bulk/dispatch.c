@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Which instruction sets the processor has and the operating system saves. */
-#include "bulk.h"
+#include "bulk/bulk.h"
 
 #include <string.h>
 

@@ -7,9 +7,9 @@
 #define PGTABLE_APPLY_H
 
 #ifdef PGTABLE_RULES_SAVED_DIRTY
-#include "pgtable_saved_dirty.h"
+#include "helpers/pgtable_saved_dirty.h"
 #else
-#include "pgtable.h"
+#include "helpers/pgtable.h"
 #endif
 
 #define RULES_ALL(...) __VA_ARGS__

@@ -8,7 +8,7 @@
 #ifndef PGTABLE_SAVED_DIRTY_H
 #define PGTABLE_SAVED_DIRTY_H
 
-#include "pgtable_common.h"
+#include "helpers/pgtable_common.h"
 
 #define PGTABLE_SAVED_DIRTY_SHIFT (_PAGE_BIT_SAVED_DIRTY - _PAGE_BIT_DIRTY)
 

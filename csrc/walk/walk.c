@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "walk.h"
+#include "walk/walk.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "bulk_loops.h"
-#include "census.h"
-#include "walk_entry.h"
-#include "walk_order.h"
+#include "bulk/bulk_loops.h"
+#include "census/census.h"
+#include "walk/walk_entry.h"
+#include "walk/walk_order.h"
 
 #define MAX_LEVELS 5
 #define MAX_LOOPS 1000

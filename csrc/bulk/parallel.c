@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "parallel.h"
+#include "bulk/parallel.h"
 
 #include <stdint.h>
 

@@ -9,8 +9,8 @@
  *   PGTABLE_SHSTK                0 or 1
  *   CONFIG_X86_SHADOW_STACK      defined or not
  */
-#include "bulk_loops.h"
-#include "apply.h"
+#include "bulk/bulk_loops.h"
+#include "bulk/apply.h"
 
 #define LOOPS_pte(name, body) PGTABLE_MAP_LOOP(name, body)
 #define LOOPS_pmd(name, body) PGTABLE_MAP_LOOP(name, body)
@@ -28,7 +28,7 @@ RULES_##rules(								\
 PGTABLE_APPLY_2(name, takes, gives, argtype)				\
 LOOPS_##gives(name, PGTABLE_BODY_2))
 
-#include "helpers.def"
+#include "helpers/helpers.def"
 #undef HELPER
 #undef HELPER2
 
@@ -46,7 +46,7 @@ RULES_##rules({ .name = #nm, .level = #lvl, .takes = #tk, .gives = #gv,	\
 		.argument = #argname, FIELDS_##gv(nm) },)
 
 static const struct pgtable_helper helpers[] = {
-#include "helpers.def"
+#include "helpers/helpers.def"
 };
 
 extern const struct pgtable_block_ops PGTABLE_BLOCK_OPS;
