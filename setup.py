@@ -38,11 +38,9 @@ class build_helpers(build_ext):
 def compiled_objects():
     """Run csrc/Makefile, which compiles what has changed; return the paths of all objects."""
     build = Path("build", "csrc-sanitized" if SANITIZE else "csrc").resolve()
-    subprocess.run(
-        ["make", "-C", "csrc", f"-j{os.cpu_count()}", "--no-print-directory", "--silent", "objects"]
-        + [f"BUILD={build}", f"CFLAGS={' '.join(SANITIZE)}"],
-        check=True,
-    )
+    make = ["make", "-C", "csrc", f"-j{os.cpu_count()}", "--no-print-directory", "--silent"]
+    settings = [f"BUILD={build}", f"CFLAGS={' '.join(SANITIZE)}"]
+    subprocess.run([*make, "objects", *settings], check=True)
     return (build / "objects.txt").read_text().split()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Closed forms of compiled helpers: csrc/form/form.h tells what they are and finds them, by trying."""
+"""Closed forms of compiled helpers.  csrc/form/form.h defines them; it finds them by trying."""
 
 from __future__ import annotations
 
