@@ -11,6 +11,7 @@ import numpy as np
 from .image import MappedImage
 from .registers import parse_notes
 from .segments import PHYSICAL_END, Segments
+from .vmcoreinfo import KERNEL_MAP_SIZE, START_KERNEL_MAP, kernel_notes
 
 MAGIC = b"\x7fELF"
 
@@ -69,7 +70,18 @@ def open_elf(path: Path, memory: memoryview) -> MappedImage:
     if not size.sum():
         raise ValueError(f"{path}: an ELF core without any memory in it; is it complete?")
     segments = Segments(memory, loads["paddr"], offset, size)
-    return MappedImage(path, "elf", segments, list(parse_notes(data)), remarks)
+    image = MappedImage(path, "elf", segments, list(parse_notes(data)), remarks)
+    image.kernel = kernel_notes(image.vmcoreinfo, _phys_base(loads))
+    return image
+
+
+def _phys_base(loads: np.ndarray) -> int | None:
+    """Return phys_base by the segment that maps the kernel's own code; None without one."""
+    in_map = loads["vaddr"] - np.uint64(START_KERNEL_MAP) < np.uint64(KERNEL_MAP_SIZE)
+    kernel = loads[in_map & (loads["vaddr"] >= np.uint64(START_KERNEL_MAP))]
+    if not len(kernel):
+        return None
+    return int(kernel["paddr"][0]) - (int(kernel["vaddr"][0]) - START_KERNEL_MAP)
 
 
 def _program_headers(path: Path, memory: memoryview) -> np.ndarray:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..census import Census
-from .registers import Registers, kernel_root, registers_of, vmcoreinfo_of
+from .registers import Registers, registers_of, vmcoreinfo_of
 from .segments import PAGE, PHYSICAL_END, Segments
+from .vmcoreinfo import KernelNotes, kernel_notes
 from .walk import Root, Walk, run_census, run_walk
 
 _FRAME = 0x000F_FFFF_FFFF_F000
@@ -26,8 +27,8 @@ class Image(ABC):
 
     ``path`` and ``format`` ("raw", "elf", "kdump" or "records") say what was opened,
     ``cpus`` has the :class:`Registers` of each processor where the file carries
-    them, ``vmcoreinfo`` what the kernel noted of itself, ``notes`` what is
-    unusual about the file (one line each).
+    them, ``vmcoreinfo`` what the kernel noted of itself, ``kernel`` the same as
+    :class:`KernelNotes`, ``notes`` what is unusual about the file (one line each).
     """
 
     def __init__(self, path: Path, kind: str, notes: list[tuple[str, bytes]], remarks: list[str]):
@@ -35,6 +36,7 @@ class Image(ABC):
         self.format = kind
         self.cpus: list[Registers] = registers_of(notes)
         self.vmcoreinfo = vmcoreinfo_of(notes)
+        self.kernel: KernelNotes = kernel_notes(self.vmcoreinfo)
         self.notes = remarks
 
     @property
@@ -117,12 +119,12 @@ class Image(ABC):
 
     def _known_root(self, cpu: int) -> tuple[int, int | None, bool | None]:
         if not self.cpus:
-            kernel = kernel_root(self.vmcoreinfo)
-            if kernel is None:
+            if self.kernel.root is None:
                 raise ValueError(
-                    f"{self.path}: has no processor registers; pass the root (CR3) and the levels"
+                    f"{self.path}: has no processor registers, and no {self.kernel.missing} to"
+                    " find the kernel's own tables by; pass the root: --root CR3"
                 )
-            return (*kernel, None)
+            return self.kernel.root, self.kernel.levels or 4, None
         if not 0 <= operator.index(cpu) < len(self.cpus):
             raise ValueError(f"{self.path}: has no processor {cpu}, only 0 to {len(self.cpus) - 1}")
         registers = self.cpus[cpu]

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .vmcoreinfo import parse_vmcoreinfo
+
 _NOTE = struct.Struct("<III")
 #: ``QEMUCPUState``: version, size, 18 registers, 10 segments of 24 bytes, CR0 to CR4, ...
 _QEMU_MIN = 432
@@ -18,8 +20,16 @@ _CR0_PG = 1 << 31
 _CR4_PAE = 1 << 5
 _CR4_LA57 = 1 << 12
 _EFER_NXE = 1 << 11
+_EFER_LME = 1 << 8
+_EFER_LMA = 1 << 10
 _CR3_FRAME = 0x000F_FFFF_FFFF_F000
-_START_KERNEL_MAP = 0xFFFF_FFFF_8000_0000
+
+#: ``DBGFCORECPU`` of VirtualBox: 18 registers, 6 segments of 24 bytes, CR0 to CR4, ...
+_VBOX_MIN = 496
+_VBOX_RIP = 14 * 8
+_VBOX_CS = 18 * 8 + 16
+_VBOX_CR = 18 * 8 + 6 * 24
+_VBOX_EFER = 488
 
 
 @dataclass(frozen=True)
@@ -78,12 +88,25 @@ def _aligned(size: int) -> int:
 
 
 def registers_of(notes: list[tuple[str, bytes]]) -> list[Registers]:
-    """Return the registers of each processor, in order, from the notes that QEMU wrote."""
-    return [
-        _qemu_registers(content)
-        for name, content in notes
-        if name == "QEMU" and len(content) >= _QEMU_MIN
-    ]
+    """Return the registers of each processor, in order, from QEMU's or VirtualBox's notes."""
+    found = []
+    for name, content in notes:
+        if name == "QEMU" and len(content) >= _QEMU_MIN:
+            found.append(_qemu_registers(content))
+        elif name == "VBCPU" and len(content) >= _VBOX_MIN:
+            found.append(_vbox_registers(content))
+    return found
+
+
+def _vbox_registers(content: bytes) -> Registers:
+    """Source: VirtualBox's include/VBox/vmm/dbgfcorefmt.h."""
+    cr0, cr2, cr3, cr4 = struct.unpack_from("<4Q", content, _VBOX_CR)
+    (rip,) = struct.unpack_from("<Q", content, _VBOX_RIP)
+    (cs,) = struct.unpack_from("<H", content, _VBOX_CS)
+    (efer,) = struct.unpack_from("<Q", content, _VBOX_EFER)
+    # LMA or LME is set in every 64-bit guest: an EFER without them was not filled in
+    known = efer if efer & (_EFER_LME | _EFER_LMA) else None
+    return Registers(cr0=cr0, cr2=cr2, cr3=cr3, cr4=cr4, rip=rip, cpl=cs & 3, efer=known)
 
 
 def _qemu_registers(content: bytes) -> Registers:
@@ -95,22 +118,8 @@ def _qemu_registers(content: bytes) -> Registers:
 
 def vmcoreinfo_of(notes: list[tuple[str, bytes]]) -> dict[str, str]:
     """Return the ``KEY=value`` lines of VMCOREINFO; empty where there is none."""
-    found = {}
+    found: dict[str, str] = {}
     for name, content in notes:
         if name == "VMCOREINFO":
-            for line in content.decode("ascii", "replace").rstrip("\0").splitlines():
-                key, equals, value = line.partition("=")
-                if equals:
-                    found[key] = value
+            found |= parse_vmcoreinfo(content.decode("ascii", "replace"))
     return found
-
-
-def kernel_root(vmcoreinfo: dict[str, str]) -> tuple[int, int] | None:
-    """Return (root, levels) of the kernel's own tables, where VMCOREINFO tells."""
-    try:
-        virtual = int(vmcoreinfo["SYMBOL(swapper_pg_dir)"], 16)
-        phys_base = int(vmcoreinfo["NUMBER(phys_base)"], 0)
-        five = int(vmcoreinfo.get("NUMBER(pgtable_l5_enabled)", "0"), 0)
-    except (KeyError, ValueError):
-        return None
-    return (virtual - _START_KERNEL_MAP + phys_base) & _CR3_FRAME, 5 if five else 4
