@@ -18,6 +18,7 @@ from ..engines.interface import Engine
 from ..engines.native import native
 from ..engines.reference import reference
 from ..engines.switches import RULES
+from ..notation import parse_entry
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -94,11 +95,14 @@ def split_switches(text: str) -> tuple[str, bool | None, dict[str, bool]]:
 
 
 def parse_number(text: str, what: str) -> int:
-    """Return an int in any of Python's notations; ValueError says what it was for."""
+    """Return the number that a text says, as :func:`pgtable.notation.parse_entry` reads it.
+
+    Raises ValueError, which says what the number was for.
+    """
     try:
-        return int(text, 0)
-    except ValueError:
-        raise ValueError(f"{what}: {text!r} is no number; write 123 or 0x7b") from None
+        return parse_entry(text)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
 
 
 def print_table(

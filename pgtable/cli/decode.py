@@ -21,6 +21,7 @@ from .text_input import read_text, remarks
 HELP = "print every bit of entries by name, their frame and their state"
 EXAMPLES = """\
   pgtable decode 0x8000000000000867
+  pgtable decode 8000000000000867
   pgtable decode --level pmd --rules saved_dirty 0x84000000000008a5
   pgtable decode --no-shstk 0x8000000000000065
   pgtable decode --engine ~/linux 0x8000000000000865
@@ -29,12 +30,20 @@ EXAMPLES = """\
 --from reads what kernels and tools print: crash's pte and vtop, QEMU's info
 tlb, page_tables files, the PGD ... PTE line of an oops, Bad page map reports,
 and bare numbers, one a line.
+
+An ENTRY without 0x is hexadecimal where it has 16 digits, a letter or a leading
+zero.  Digits that could be decimal as well (867) are refused: write 0x867.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("entries", metavar="ENTRY", nargs="*", help="an entry, as 0x... or decimal")
+    parser.add_argument(
+        "entries",
+        metavar="ENTRY",
+        nargs="*",
+        help="an entry: 0x867, or as kernels print it: 8000000000000867",
+    )
     parser.add_argument(
         "--from", dest="text", metavar="FILE", help="text with entries in it; - is standard input"
     )

@@ -57,9 +57,7 @@ def as_entries(value: Any, name: str) -> np.ndarray:
         if value.dtype.kind not in "ui" or value.dtype.itemsize != 8:
             raise TypeError(f"{name} has dtype {value.dtype}; entries are 64-bit integers (uint64)")
         if value.dtype.newbyteorder("<") != value.dtype:
-            raise TypeError(
-                f"{name} is big-endian; convert it with .astype('<u8'), entries are little-endian"
-            )
+            raise TypeError(f"{name} is big-endian, entries are little-endian; {_mend(name)}")
         _require_contiguous(value, name)
         return value.view(ENTRY)
     view = _memoryview(value, name)
@@ -125,17 +123,33 @@ def _address(array: np.ndarray) -> int:
 
 def _require_contiguous(array: np.ndarray, name: str) -> None:
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
-        raise ValueError(f"{name} is not contiguous; pass numpy.ascontiguousarray({name})")
+        raise ValueError(f"{name} is not contiguous; {_mend(name)}")
+
+
+def _mend(name: str) -> str:
+    """Say what to do instead.
+
+    ``out`` has no copy that helps: results would be written to it and be lost.
+    """
+    if name == "out":
+        return "leave out away and assign the result: numpy.asarray(out)[...] = helper(entries)"
+    copy = f"numpy.ascontiguousarray({name}, {'bool' if name == 'where' else repr('<u8')})"
+    if name == "entries":
+        return f"pass {copy}; to change them in place, assign: numpy.asarray(a)[...] = helper(copy)"
+    return f"pass {copy}"
 
 
 def _memoryview(value: Any, name: str) -> memoryview:
     try:
         view = memoryview(value)
     except TypeError:
-        raise TypeError(
-            f"{name} is a {type(value).__name__}; pass an int or something with the buffer"
-            " protocol, such as numpy.array(..., dtype='uint64')"
-        ) from None
+        wanted = (
+            "pass memory that results can be written to, such as numpy.empty_like(entries)"
+            if name == "out"
+            else "pass an int or something with the buffer protocol,"
+            " such as numpy.array(..., dtype='uint64')"
+        )
+        raise TypeError(f"{name} is a {type(value).__name__}; {wanted}") from None
     if not view.c_contiguous:
-        raise ValueError(f"{name} is not contiguous; pass a contiguous copy")
+        raise ValueError(f"{name} is not contiguous; {_mend(name)}")
     return view

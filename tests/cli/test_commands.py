@@ -100,10 +100,46 @@ def test_decode_as_a_tree_does(capsys):
     assert "is no kernel tree" in capsys.readouterr().err
 
 
+def test_entries_are_read_as_kernels_print_them(capsys, tmp_path):
+    assert run("decode", "8000000000000867", "8a5", "0x8000_0000_0000_0867", "--json") == 0
+    found = [entry["entry"] for entry in json.loads(capsys.readouterr().out)]
+    assert found == ["0x8000000000000867", "0x00000000000008a5", "0x8000000000000867"]
+    (tmp_path / "list").write_text(
+        "8000000000000867\n8a5\n867\nface\n0o7\n12345678901234567890123\n"
+    )
+    assert run("decode", "--from", tmp_path / "list", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    found = [entry["entry"] for entry in report["entries"]]
+    assert found == ["0x8000000000000867", "0x00000000000008a5", "0x0000000000000007"]
+    assert any("line 3" in note and "0x867 or as decimal 867" in note for note in report["notes"])
+    assert any("line 4" in note and "0xface" in note for note in report["notes"])
+
+
+def test_every_command_reads_numbers_alike(dump, tmp_path, capsys):
+    tree = DATA / "mini_tree"
+    out = tmp_path / "out"
+    assert run("apply", "pte_set_flags=8000000000000200", dump, "-o", out) == 0
+    before = np.fromfile(dump, "<u8")
+    assert np.array_equal(np.fromfile(out, "<u8"), before | np.uint64(0x8000000000000200))
+    capsys.readouterr()
+    assert run("kernel", "apply", "pte_modify=8000000000000025", tree, "8000000000000867") == 0
+    assert capsys.readouterr().out.startswith("0x8000000000000867 ")
+    for args in (
+        ["decode", "867"],
+        ["apply", "pte_set_flags=512", dump, "-o", out],
+        ["kernel", "apply", "pte_modify=512", tree, "0x25"],
+        ["kernel", "apply", "pte_mkold", tree, "867"],
+    ):
+        assert run(*args) == 2
+        assert " or as decimal " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["0xzz"], "'0xzz' is no number"),
+        (["867"], "'867' can be read as 0x867 or as decimal 867, which is 0x363"),
+        (["12345678901234567f"], "0 to 2**64-1"),
         (["-0x1"], None),
         ([str(2**64)], "0 to 2**64-1"),
         (["--rules", "base", "--shstk", "1"], "no such combination"),

@@ -400,3 +400,31 @@ def test_an_unknown_helper_names_the_nearest(make) -> None:
 def test_a_helper_of_other_rules_names_them(make, rules, name, owners) -> None:
     with pytest.raises(AttributeError, match=f"has no {name}; rules that have it: {owners}$"):
         getattr(make(rules), name)
+
+
+def test_the_advice_for_a_strided_out_writes_to_it() -> None:
+    """A contiguous copy of out would take the results and be thrown away."""
+    engine = pgtable.native()
+    entries = np.arange(8, dtype="<u8") | np.uint64(0x62)
+    for out in (np.zeros(16, "<u8")[::2], np.zeros(8, ">u8"), memoryview(np.zeros(16, "<u8"))[::2]):
+        with pytest.raises((TypeError, ValueError), match="out is") as error:
+            engine.pte_mkold(entries, out=out)
+        advice = str(error.value).split("assign the result: ")[1]
+        assert "copy" not in advice
+        exec(advice, {"numpy": np, "helper": engine.pte_mkold, "entries": entries, "out": out})
+        assert np.array_equal(np.asarray(out), entries & ~np.uint64(0x20))
+
+
+def test_the_advice_for_strided_entries_is_right() -> None:
+    helper = pgtable.native().pte_mkold
+    memory = np.arange(16, dtype="<u8") | np.uint64(0x62)
+    entries = memory[::2]
+    with pytest.raises(ValueError, match="entries is not contiguous") as error:
+        helper(entries, out=entries)
+    advice, in_place = str(error.value).split("; pass ")[1].split("; to change them in place, ")
+    names = {"numpy": np, "helper": helper, "entries": entries, "a": entries}
+    names["copy"] = eval(advice, names)
+    expected = entries & ~np.uint64(0x20)
+    assert np.array_equal(helper(names["copy"]), expected)
+    exec(in_place.removeprefix("assign: "), names)
+    assert np.array_equal(memory[::2], expected)
