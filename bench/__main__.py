@@ -47,9 +47,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.smoke:
         results, plots = BUILD / "results", BUILD / "plots"
         # copies, so that making the tables is tried as well
-        results.mkdir(parents=True, exist_ok=True)
+        BUILD.mkdir(parents=True, exist_ok=True)
         copies = [BUILD / "bench-README.md", BUILD / "README.md"]
         readmes = [Path(shutil.copy(*pair)) for pair in zip(readmes, copies, strict=True)]
+    results.mkdir(parents=True, exist_ok=True)
     if not args.report_only:
         smoke = ["--smoke"] if args.smoke else []
         _run(["bench.throughput", str(results / "throughput.json"), *smoke], args.smoke)

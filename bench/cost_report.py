@@ -142,6 +142,7 @@ def _places(smoke: bool) -> tuple[Path, Path, list[Path]]:
     """Return where results, plots and pages are; of a smoke run all below build/."""
     pages = [BENCH / "COST.md", ROOT / "README.md"]
     if not smoke:
+        (BENCH / "results").mkdir(exist_ok=True)
         return BENCH / "results", BENCH / "plots", pages
     place = BUILD / "cost"
     place.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,7 @@
 
 #include <stdint.h>
 
-#ifdef _WIN32
-#define PGTABLE_NO_THREADS 1
-#else
 #include <pthread.h>
-#endif
 
 /* Less than this is done before a thread has started. */
 #define PGTABLE_MIN_PART ((size_t)64 * 1024)
@@ -25,9 +21,6 @@ unsigned pgtable_parts(size_t n, unsigned wanted)
 {
 	size_t worth = n / PGTABLE_MIN_PART;
 
-#ifdef PGTABLE_NO_THREADS
-	wanted = 1;
-#endif
 	if (wanted > PGTABLE_MAX_THREADS)
 		wanted = PGTABLE_MAX_THREADS;
 	if (wanted > worth)
@@ -57,7 +50,6 @@ static void run_parts(pgtable_part *run, void *context, size_t n, unsigned parts
 	}
 	part[parts - 1].n = n - part[parts - 1].first;
 
-#ifndef PGTABLE_NO_THREADS
 	pthread_t thread[PGTABLE_MAX_THREADS];
 	int started[PGTABLE_MAX_THREADS];
 
@@ -71,10 +63,6 @@ static void run_parts(pgtable_part *run, void *context, size_t n, unsigned parts
 		else
 			run_part(&part[i]);
 	}
-#else
-	for (unsigned i = 0; i < parts; i++)
-		run_part(&part[i]);
-#endif
 }
 
 void pgtable_parallel(pgtable_part *run, void *context, size_t n, unsigned parts)

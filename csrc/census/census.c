@@ -3,9 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#ifndef _WIN32
 #include <sys/mman.h>
-#endif
 
 #include "bulk/bulk.h"
 #include "census/census_key.h"
