@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
+ * Bulk calls of most helpers run a closed form that was found from this text (form/form.h),
+ * not the text itself.  native(forms=False), or PGTABLE_FORMS=0, runs the text.
+ *
  * The helpers as the patch that introduced the Cow bit has them.  Built without
  * CONFIG_X86_SHADOW_STACK and with the feature off they are the helpers from
  * before that patch.

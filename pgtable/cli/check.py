@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from ..checks.differential import CheckResult, check
 from ..checks.inputs import SEED
 from ..engines.interface import Engine
-from ..engines.native import native
+from ..engines.native import NativeEngine, native
 from ..engines.reference import reference
 from ..engines.switches import COMBINATIONS
 from .common import add_engine_options, engine_of, print_json, progress
@@ -44,13 +45,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns 0 if nothing differs, else 1."""
-    results = [_check(engine, args) for engine in _engines(args)]
+    pairs = [[_check(each, args) for each in _ways(engine)] for engine in _engines(args)]
     if args.json:
-        values = [result.as_dict() for result in results]
+        values = [_as_dict(*pair) for pair in pairs]
         print_json(values if args.all else values[0])
     else:
-        print("\n\n".join(map(str, results)))
-    return 0 if all(result.clean for result in results) else 1
+        print("\n\n".join(str(result) for pair in pairs for result in pair))
+    return 0 if all(result.clean for pair in pairs for result in pair) else 1
+
+
+def _ways(engine: Engine) -> list[Engine]:
+    """Return the engine, and the same without closed forms if it runs them.
+
+    Calls run the forms; the second engine runs the helpers as they are written.
+    """
+    if isinstance(engine, NativeEngine) and engine.forms:
+        return [engine, native(*engine.switches, forms=False)]
+    return [engine]
+
+
+def _as_dict(result: CheckResult, text: CheckResult | None = None) -> dict[str, Any]:
+    value = result.as_dict()
+    if text is not None:
+        value["without_forms"] = text.as_dict()
+    return value
 
 
 def _engines(args: argparse.Namespace) -> list[Engine]:

@@ -50,10 +50,13 @@ def _checked_isa(name: str, source: str) -> str:
 class NativeEngine(CompiledEngine):
     """Our own helpers, compiled with the switches as constants."""
 
-    def __init__(self, switches: Switches, isa_name: str):
+    def __init__(self, switches: Switches, isa_name: str, forms: bool):
         self.rules, self.shstk, self.config = switches
         self.switches = switches
-        super().__init__(f"native({switches})", _instances()[isa_name, switches].ops)
+        #: whether calls run closed forms where helpers have them, or always the helpers' text
+        self.forms = forms
+        name = f"native({switches})" if forms else f"native({switches}, forms=False)"
+        super().__init__(name, _instances()[isa_name, switches].ops)
         helpers = []
         for handle in self._handles(isa_name):
             helpers.append(CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle))
@@ -62,11 +65,11 @@ class NativeEngine(CompiledEngine):
 
     def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
         """Find the form by trying: that each holds is shown by tests/engines/test_forms.py."""
-        return found_form(helper.handle, argument)
+        return found_form(helper.handle, argument) if self.forms else None
 
     def condition_of(self, helper: CompiledHelper) -> Condition | None:
         """Find the same of a test."""
-        return found_condition(helper.handle)
+        return found_condition(helper.handle) if self.forms else None
 
     def _handles(self, isa_name: str) -> list[Any]:
         instance = _instances()[isa_name, self.switches]
@@ -100,7 +103,7 @@ def owners(name: str) -> list[str]:
 
 
 #: Engines that were made without an instruction set of their own: they follow isa().
-_following: dict[Switches, NativeEngine] = {}
+_following: dict[tuple[Switches, bool], NativeEngine] = {}
 _current: list[str] = []
 
 
@@ -153,6 +156,7 @@ def native(
     config: bool | None = None,
     *,
     isa: str | None = None,
+    forms: bool | None = None,
 ) -> NativeEngine:
     """Return the engine of our C helpers.
 
@@ -161,13 +165,24 @@ def native(
     config: the build-time switch ``CONFIG_X86_SHADOW_STACK``.
         Both default to on where the rules have them.
     isa: run on this instruction set only, whatever :func:`isa` says later.
+    forms: True runs the closed forms that were found of the helpers (csrc/form/form.h);
+        False always runs the helpers' own text.  None: True, unless PGTABLE_FORMS=0.
 
     Raises ValueError for a combination that does not exist, listing those
     that do, and for an instruction set that is not usable here.
     """
     switches = resolve(rules, shstk, config)
+    if forms is None:
+        forms = _forms_by_default()
     if isa is not None:
-        return NativeEngine(switches, _checked_isa(isa, "isa"))
-    if switches not in _following:
-        _following[switches] = NativeEngine(switches, _current_isa())
-    return _following[switches]
+        return NativeEngine(switches, _checked_isa(isa, "isa"), forms)
+    if (switches, forms) not in _following:
+        _following[switches, forms] = NativeEngine(switches, _current_isa(), forms)
+    return _following[switches, forms]
+
+
+def _forms_by_default() -> bool:
+    asked = os.environ.get("PGTABLE_FORMS", "1")
+    if asked not in ("0", "1"):
+        raise ValueError(f"PGTABLE_FORMS is {asked!r}; it can be 0 (helpers' text) or 1")
+    return asked == "1"

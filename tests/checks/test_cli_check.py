@@ -8,6 +8,8 @@ import pytest
 from pgtable.checks.differential import check
 from pgtable.cli import check as command
 from pgtable.cli import main
+from pgtable.engines.forms import Form
+from pgtable.engines.native import NativeEngine
 from pgtable.engines.switches import COMBINATIONS
 
 
@@ -31,6 +33,29 @@ def test_all_as_json(capsys):
     assert all(value["clean"] for value in values)
 
 
+def test_both_what_is_written_and_what_runs(monkeypatch, capsys):
+    assert main(["check", "--random", "0", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["without_forms"]["engine"] == value["engine"][:-1] + ", forms=False)"
+    assert value["without_forms"]["inputs"] == value["inputs"]
+    monkeypatch.setenv("PGTABLE_FORMS", "0")
+    assert main(["check", "--random", "0", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["engine"].endswith("forms=False)")
+    assert "without_forms" not in value
+
+
+def test_a_wrong_form_is_found(monkeypatch, capsys):
+    wrong = Form(keep=0, set=0, to_cow=0, to_dirty=0)
+    monkeypatch.setattr("pgtable.engines.native.found_form", lambda handle, argument: wrong)
+    engine = NativeEngine(COMBINATIONS[0], "baseline", forms=True)
+    monkeypatch.setattr(command, "engine_of", lambda args: engine)
+    assert main(["check", "--random", "0"]) == 1
+    forms, text = capsys.readouterr().out.split("\n\nA: ")
+    assert "pte_mkold: " in forms
+    assert text.rstrip().endswith("no difference")
+
+
 def test_differences_exit_1(faulty, monkeypatch, capsys):
     engine = faulty(faults={"pte_mkold": lambda sound, v: v})
     monkeypatch.setattr(command, "engine_of", lambda args: engine)
@@ -51,7 +76,7 @@ def test_options_reach_the_check(monkeypatch, capsys):
     monkeypatch.setattr(command, "check", spy)
     assert main(["check", "--no-shstk", "--random", "12", "--seed", "7"]) == 0
     assert (seen["random_entries"], seen["seed"]) == (12, 7)
-    assert seen["engine"] == "native(rules='cow', shstk=False, config=True)"
+    assert seen["engine"] == "native(rules='cow', shstk=False, config=True, forms=False)"
 
 
 @pytest.mark.parametrize("arguments", [["--random", "-1"], ["--random", "x"], ["--rules", "cows"]])

@@ -403,3 +403,16 @@ def test_one_loop_whatever_the_alignment(usable_isa, guarded) -> None:
         entries[:] = original
         assert engine.pte_dirty.count(entries) == reference.pte_dirty.count(original)
         assert np.array_equal(engine.pte_dirty(entries), reference.pte_dirty(original))
+
+
+def test_without_forms_the_text_runs(monkeypatch):
+    entries = np.arange(1000, dtype=np.uint64)
+    text = pgtable.native(forms=False)
+    assert text.form_of(text.pte_mkold, 0) is None
+    assert text.condition_of(text.pte_dirty) is None
+    assert (text.pte_mkold(entries) == pgtable.native(forms=True).pte_mkold(entries)).all()
+    monkeypatch.setenv("PGTABLE_FORMS", "0")
+    assert pgtable.native() is text
+    monkeypatch.setenv("PGTABLE_FORMS", "no")
+    with pytest.raises(ValueError, match="PGTABLE_FORMS is 'no'; it can be 0"):
+        pgtable.native()
