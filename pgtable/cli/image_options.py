@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import argparse
-import lzma
 from pathlib import Path
 from typing import Any
 
 from ..images import Image, Walk, open_image
-from ..images.compressed import XZ_MAGIC
-from ..images.elf import MAGIC as ELF_MAGIC
-from ..images.kdump import MAGICS as KDUMP_MAGICS
-from .walk import add_root_options
+from ..images.compressed import head
+from ..images.containers import IMAGE, recognise
+from .walk import add_root_options, image_arguments
 
-IMAGE_HELP = "memory image: ELF core, kdump, page records or raw memory, also .xz"
+IMAGE_HELP = "memory image: ELF core, kdump, LiME, AVML or raw memory, also .xz, .gz"
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +22,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
 
 def open_from(path: str, args: argparse.Namespace) -> Image:
     """Open an image as the options say."""
-    return open_image(path, format=args.image_format, segments=args.segment)
+    return open_image(path, **image_arguments(args))
 
 
 def walk_from(image: Image, args: argparse.Namespace) -> Walk:
@@ -48,13 +46,6 @@ def walk_as_dict(walk: Walk) -> dict[str, Any]:
 
 
 def looks_like_image(path: str) -> bool:
-    """Tell from its first bytes whether a file can only be an image (ELF, kdump)."""
-    with Path(path).open("rb") as file:
-        start = file.read(16)
-    if start.startswith(XZ_MAGIC):
-        with lzma.open(path) as file:
-            try:
-                start = file.read(16)
-            except (lzma.LZMAError, EOFError):
-                return False  # whoever reads it all will say what is wrong
-    return start.startswith((ELF_MAGIC, *KDUMP_MAGICS))
+    """Tell from its first bytes whether a file can only be an image (ELF, kdump, LiME, AVML)."""
+    found = recognise(head(Path(path)))
+    return found is not None and found.group == IMAGE

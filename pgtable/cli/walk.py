@@ -16,12 +16,15 @@ HELP = "list the page-table entries in a memory image"
 EXAMPLES = """\
   pgtable walk guest.vmcore
   pgtable walk guest.vmcore --cpu 1 --format info-tlb
+  pgtable walk ram.lime.gz --root 0x2a10000 --max-decompressed 16
+  pgtable walk dump.1 --part dump.2 --part dump.3
   pgtable walk ram.raw --root 0x2a10000 --levels 4 --format npy -o entries.npy
   pgtable walk ram.raw --segment 0,0,0xc0000000 \\
                        --segment 0x100000000,0xc0000000,0x40000000 --root 0x2a10000
 
-IMAGE is an ELF core (QEMU's dump-guest-memory, /proc/vmcore), a kdump file,
-page-table pages as records, or raw physical memory; also .xz and .zst.
+IMAGE is an ELF core (QEMU's dump-guest-memory, VirtualBox, /proc/vmcore), a
+kdump file, both also flattened; a LiME or AVML dump; page-table pages as records,
+or raw physical memory; also .gz, .bz2, .xz and .zst; - is standard input.
 """
 
 #: Reports that are printed of each kind; JSON has more.
@@ -64,6 +67,19 @@ def add_root_options(parser: argparse._ActionsContainer) -> None:
         metavar="PA,OFFSET,SIZE",
         help="a piece of raw memory in the file; may be repeated",
     )
+    parser.add_argument(
+        "--part",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="another part of a split kdump (makedumpfile --split); may be repeated",
+    )
+    parser.add_argument(
+        "--max-decompressed",
+        type=_gibibytes,
+        metavar="GIB",
+        help="what a compressed image may come to (default: 4)",
+    )
 
 
 def _number(text: str) -> int:
@@ -71,6 +87,16 @@ def _number(text: str) -> int:
         return int(text, 0)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number; write 123 or 0x7b") from None
+
+
+def _gibibytes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < 1 << 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of GiB; write 16 or 0.5")
+    return number
 
 
 def _segment(text: str) -> tuple[int, int, int]:
@@ -82,7 +108,18 @@ def _segment(text: str) -> tuple[int, int, int]:
 
 def open_asked(args: argparse.Namespace) -> Image:
     """Open the image that the arguments name."""
-    return open_image(args.image, format=args.image_format, segments=args.segment)
+    return open_image(args.image, **image_arguments(args))
+
+
+def image_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options say about how an image is opened."""
+    limit = args.max_decompressed
+    return {
+        "format": args.image_format,
+        "segments": args.segment,
+        "parts": args.part,
+        "max_decompressed": None if limit is None else int(limit * (1 << 30)),
+    }
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,54 +1,212 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Compressed images, decompressed into memory as they are opened."""
+"""Compressed files: as a stream, or decompressed into memory up to a limit."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import lzma
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-XZ_MAGIC = b"\xfd7zXZ\0"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+from .containers import COMPRESSED, HEAD, Container, recognise
 
 #: A small file may hold endless zeros; beyond this it has to be decompressed on disk.
 MAX_DECOMPRESSED = 4 << 30
 _CHUNK = 1 << 20
+_XZ_FOOTER = 12
+#: Files within files that are opened: a .zst in a .gz, as downloads come.
+NESTED = 2
+
+
+class DecompressedStream(io.RawIOBase):
+    """What a compressed file holds, from start to end; damage is a ValueError that names it."""
+
+    def __init__(self, path: object, file: Any, container: Container):
+        self._path = path
+        self._name = container.name
+        self._stream, damage = _decoder(path, file, container.name)
+        self._damage: tuple[type[Exception], ...] = (*damage, EOFError)
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as one step of the decoder does; 0 at the end."""
+        view = memoryview(buffer).cast("B")
+        try:
+            data = self._stream.read(len(view))
+        except self._damage as error:
+            raise ValueError(
+                f"{self._path}: damaged or cut short: no whole {self._name} file ({error})"
+            ) from None
+        view[: len(data)] = data
+        return len(data)
 
 
 def is_compressed(start: bytes) -> bool:
-    """Tell from its first bytes whether a file is compressed."""
-    return start.startswith((XZ_MAGIC, ZSTD_MAGIC))
+    """Tell from its first bytes whether a file is compressed in a way that is read here."""
+    found = recognise(start)
+    return found is not None and found.group == COMPRESSED
 
 
-def decompress(path: Path, start: bytes) -> bytearray:
-    """Return what an xz or zstd file holds.
-
-    Raises ValueError for a damaged file and for more than 4 GiB of content,
-    ImportError where the extra for zstd is missing.
-    """
-    if start.startswith(XZ_MAGIC):
-        with lzma.open(path) as file:
-            return _read_all(path, file, lzma.LZMAError)
+def _decoder(path: object, file: Any, name: str) -> tuple[Any, tuple[type[Exception], ...]]:
+    if name in ("xz", "lzma"):
+        return lzma.open(file), (lzma.LZMAError,)
+    if name == "gzip":
+        return gzip.open(file), (gzip.BadGzipFile, zlib.error)
+    if name == "bzip2":
+        return bz2.open(file), (OSError, ValueError)
     try:
         import zstandard  # noqa: PLC0415 - an extra
     except ImportError:
         raise ValueError(
             f"{path}: zstd needs the package zstandard: pip install 'pgtable[zstd]'"
         ) from None
-    with path.open("rb") as raw:
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return _read_all(path, reader, zstandard.ZstdError)
+    return _ZstdFrames(file, zstandard.ZstdDecompressor()), (zstandard.ZstdError,)
 
 
-def _read_all(path: Path, file: BinaryIO | Any, damage: type[Exception]) -> bytearray:
+class _ZstdFrames:
+    """The frames of a zstd file, one after another; EOFError where the last is not whole."""
+
+    def __init__(self, file: Any, decompressor: Any):
+        self._file = file
+        self._decompressor = decompressor
+        self._frame: Any = None
+        self._input = b""
+        self._output = b""
+
+    def read(self, n: int) -> bytes:
+        while not self._output:
+            if not self._input:
+                # little at a time: a block of 4 bytes may hold 128 KiB
+                self._input = self._file.read(4096)
+            if not self._input:
+                if self._frame is not None:
+                    raise EOFError("the last frame is not whole")
+                return b""
+            if self._frame is None:
+                self._frame = self._decompressor.decompressobj()
+            self._output = self._frame.decompress(self._input)
+            self._input = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None
+        data, self._output = self._output[:n], self._output[n:]
+        return data
+
+
+def decompress(
+    path: Path, file: BinaryIO | io.BytesIO, container: Container, limit: int
+) -> bytearray:
+    """Return what a compressed file holds.
+
+    limit: bytes at most.  Raises ValueError for a damaged file, for more than
+    ``limit`` (where the file says so itself before anything is decompressed),
+    and where an extra is missing.
+    """
+    size = announced_size(file, container.name)
+    if size is not None and size > limit:
+        raise ValueError(_too_much(path, limit, f"{size / (1 << 30):.1f} GiB"))
+    stream = DecompressedStream(path, file, container)
     content = bytearray()
-    try:
-        while chunk := file.read(_CHUNK):
-            content += chunk
-            if len(content) > MAX_DECOMPRESSED:
-                raise ValueError(
-                    f"{path}: holds more than {MAX_DECOMPRESSED >> 30} GiB; decompress it to a file"
-                )
-    except (damage, EOFError) as error:
-        raise ValueError(f"{path}: damaged or cut short ({error})") from None
+    buffer = bytearray(_CHUNK)
+    while n := stream.readinto(buffer):
+        content += memoryview(buffer)[:n]
+        if len(content) > limit:
+            raise ValueError(_too_much(path, limit, f"more than {limit / (1 << 30):.3g} GiB"))
+    if size is not None and len(content) < size:
+        raise ValueError(
+            f"{path}: damaged or cut short: {len(content)} of {size} bytes decompressed"
+        )
     return content
+
+
+def head(path: Path) -> bytes:
+    """Return the first bytes of what a regular file holds, decompressed as images are.
+
+    Nothing for a pipe, which could not be read again; what there is of a damaged file.
+    """
+    if not path.is_file():
+        return b""
+    with path.open("rb") as raw:
+        file: Any = raw
+        start = file.read(HEAD)
+        for _ in range(NESTED):
+            container = recognise(start)
+            if container is None or container.group != COMPRESSED:
+                break
+            if file is raw:
+                raw.seek(0)
+            file = io.BufferedReader(DecompressedStream(path, file, container), HEAD)
+            try:
+                start = file.peek(HEAD)[:HEAD]
+            except ValueError:
+                return b""  # whoever reads it all will say what is wrong
+        return start
+
+
+def _too_much(path: Path, limit: int, size: str) -> str:
+    return (
+        f"{path}: holds {size} when decompressed, the limit is {limit / (1 << 30):.3g} GiB;"
+        " decompress it to a file, or raise --max-decompressed"
+    )
+
+
+def announced_size(file: Any, name: str) -> int | None:
+    """Return what the file itself says it holds, at least; None where it does not.
+
+    Only xz (index at the end) and zstd (header of the frame) say it.
+    """
+    if not file.seekable():
+        return None
+    try:
+        start = file.tell()
+        size = _xz_size(file) if name == "xz" else _zstd_size(file) if name == "zstd" else None
+    finally:
+        file.seek(start)
+    return size
+
+
+def _xz_size(file: Any) -> int | None:
+    """Add up the index of the last stream; source: the .xz file format, version 1.2.1."""
+    end = file.seek(0, io.SEEK_END)
+    if end < 2 * _XZ_FOOTER:
+        return None
+    file.seek(end - _XZ_FOOTER)
+    footer = file.read(_XZ_FOOTER)
+    length = (int.from_bytes(footer[4:8], "little") + 1) * 4
+    if footer[10:] != b"YZ" or length > end - 2 * _XZ_FOOTER:
+        return None
+    file.seek(end - _XZ_FOOTER - length)
+    index = file.read(length)
+    at = 1
+    numbers: list[int] = []
+    while (
+        index[:1] == b"\0" and at < length - 4 and (not numbers or len(numbers) <= 2 * numbers[0])
+    ):
+        value = shift = 0
+        while at < length:
+            value |= (index[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+            if index[at - 1] < 0x80:
+                break
+        numbers.append(value)
+    return sum(numbers[2::2]) if numbers and len(numbers) == 2 * numbers[0] + 1 else None
+
+
+def _zstd_size(file: Any) -> int | None:
+    """Return the content size in the first frame's header, where it has one."""
+    header = file.read(18)
+    try:
+        import zstandard  # noqa: PLC0415 - an extra
+
+        size = zstandard.frame_content_size(header)
+    except (ImportError, ValueError):
+        return None
+    except zstandard.ZstdError:
+        return None
+    return None if size < 0 else size

@@ -13,11 +13,13 @@ import numpy as np
 
 from ..census import Census
 from .registers import Registers, registers_of, vmcoreinfo_of
-from .segments import PAGE, PHYSICAL_END, Segments
+from .segments import PAGE, PHYSICAL_END, AbsentError, Segments
 from .vmcoreinfo import KernelNotes, kernel_notes
 from .walk import Root, Walk, run_census, run_walk
 
 _FRAME = 0x000F_FFFF_FFFF_F000
+#: Pages that cannot be read are noted as long as there are few.
+_MAX_NOTES = 20
 
 
 class Image(ABC):
@@ -38,6 +40,15 @@ class Image(ABC):
         self.vmcoreinfo = vmcoreinfo_of(notes)
         self.kernel: KernelNotes = kernel_notes(self.vmcoreinfo)
         self.notes = remarks
+
+    @property
+    def memory_map(self) -> np.ndarray | None:
+        """Memory that the machine has, also what was left out of the file; None if not known.
+
+        [start, end) a row, uint64, in order.  Kdump files say it (makedumpfile leaves out
+        free and zero pages), and ELF cores whose segments are larger than their content.
+        """
+        return None
 
     @property
     @abstractmethod
@@ -272,9 +283,17 @@ class GatheringImage(Image):
         for pa in pas:
             try:
                 found[int(pa)] = self.read(int(pa), PAGE)
-            except ValueError:
+            except AbsentError:
                 continue  # the walk reports tables that are not there
+            except ValueError as error:
+                self._unreadable(error)
         return found
+
+    def _unreadable(self, error: ValueError) -> None:
+        """Note a page that is there but cannot be read; to the walk it is outside."""
+        text = str(error).removeprefix(f"{self.path}: ")
+        if text not in self.notes and len(self.notes) < _MAX_NOTES:
+            self.notes.append(text)
 
     def _pages(self, pas: np.ndarray) -> np.ndarray:
         data = b"".join(self.read(int(pa), PAGE) for pa in pas)

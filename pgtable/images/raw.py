@@ -43,4 +43,4 @@ def open_raw(
         found = Segments(memory, *columns)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from None
-    return MappedImage(path, "raw", found, [], remarks)
+    return MappedImage(path, "raw", found, [], remarks + found.remarks)

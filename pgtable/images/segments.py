@@ -17,6 +17,10 @@ PHYSICAL_END = 1 << 52
 _SEGMENT = np.dtype([("data", "<u8"), ("pa", "<u8"), ("size", "<u8")])
 
 
+class AbsentError(ValueError):
+    """Memory that an image does not hold; nothing is wrong with what it does hold."""
+
+
 class Segments:
     """Physical ranges and the bytes behind them, sorted and without overlap.
 
@@ -24,8 +28,8 @@ class Segments:
     pa, offset, size: of each segment; offset in ``memory``.
 
     Of segments that overlap, the one that begins lower is kept whole; of those
-    that begin alike, the first.  Raises ValueError where a segment leaves the buffer or the
-    physical address space.
+    that begin alike, the first; ``overlapping`` says how many were cut.
+    Raises ValueError where a segment leaves the buffer or the physical address space.
     """
 
     def __init__(self, memory: Any, pa: Any, offset: Any, size: Any):
@@ -42,10 +46,21 @@ class Segments:
         covered[1:] = np.maximum.accumulate(pa + size)[:-1]
         cut = np.minimum(np.maximum(covered, pa) - pa, size)
         kept = size > cut
+        self.overlapping = int(np.count_nonzero(cut))
         self.table = np.empty(np.count_nonzero(kept), _SEGMENT)
         self.table["data"] = (self.memory.ctypes.data + offset + cut)[kept]
         self.table["pa"] = (pa + cut)[kept]
         self.table["size"] = (size - cut)[kept]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be said of segments that overlap, in one line; empty where none does."""
+        if not self.overlapping:
+            return []
+        which = "segment overlaps" if self.overlapping == 1 else "segments overlap"
+        return [
+            f"{self.overlapping} {which} another: where two do, the one that begins lower counts"
+        ]
 
     @property
     def pointer(self) -> Any:
@@ -71,7 +86,7 @@ class Segments:
         while pa < end:
             part = self._piece(pa)[: end - pa]
             if not len(part):
-                raise ValueError(f"physical address {pa:#x} is not in the image")
+                raise AbsentError(f"physical address {pa:#x} is not in the image")
             parts.append(part)
             pa += len(part)
         return b"".join(part.tobytes() for part in parts)

@@ -140,7 +140,7 @@ def test_every_truncation_is_a_message_or_a_note(
     [
         (b"", "is empty"),
         (b"hello", "5 bytes are no memory image"),
-        (b"\x7fELF\x01" + bytes(100), "not a 64-bit"),
+        (b"\x7fELF\x01" + bytes(100), "32-bit ELF"),
         (b"\x7fELF\x02\x01\x01", "cut short within its ELF header"),
         (Path(sys.executable).resolve().read_bytes()[:4096], "not a core"),
         (b"\xfd7zXZ\0" + bytes(50), "damaged or cut short"),
@@ -184,9 +184,9 @@ def _core(**changes: int) -> bytes:
         ({"type": 4}, "without any memory"),
         ({"filesz": 0}, "without any memory"),
         ({"offset": (1 << 64) - 1}, "without any memory"),
-        ({"pa": 1 << 52}, "without any memory"),
-        ({"pa": (1 << 64) - 1}, "without any memory"),
-        ({"filesz": (1 << 64) - 1}, "without any memory"),
+        ({"pa": 1 << 52}, "without any memory below 2"),
+        ({"pa": (1 << 64) - 1}, "no segment has a physical address"),
+        ({"filesz": (1 << 64) - 1}, "without any memory below 2"),
     ],
 )
 def test_damaged_elf_headers(tmp_path: Path, changes: dict, message: str) -> None:
@@ -251,7 +251,7 @@ def test_processors(machine: Synthetic, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"format": "vmss"}, "one of raw, elf, kdump, records"),
+        ({"format": "vmss"}, "one of raw, elf, kdump, lime, avml, records"),
         ({"format": "elf", "segments": [(0, 0, 1)]}, "segments are for raw memory"),
         ({"format": "elf"}, "ELF"),
         ({"segments": [(0, 0, 2 * PAGE + 1)]}, "ends at offset 0x2001, the file at 0x2000"),
@@ -280,7 +280,7 @@ def test_without_zstandard_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     path = tmp_path / "image.zst"
-    path.write_bytes(compressed.ZSTD_MAGIC + bytes(20))
+    path.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(20))
     with pytest.raises(ValueError, match=r"pip install 'pgtable\[zstd\]'"):
         pgtable.open_image(path)
 
