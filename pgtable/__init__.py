@@ -9,6 +9,11 @@ the real helpers of a Linux tree.
 
 from __future__ import annotations
 
+from . import _early
+
+if _early.is_program():
+    _early.prepare()  # before NumPy is imported
+
 import importlib.util
 from typing import TYPE_CHECKING, Any
 

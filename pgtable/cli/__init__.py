@@ -3,7 +3,7 @@
 
 A command module has ``HELP`` (one line), ``EXAMPLES`` (shown below its help),
 ``add_arguments(parser)`` and ``run(args)``, which returns the exit code: 0 done,
-1 differences or findings, 2 could not run.
+1 differences or findings, 2 could not run; 128 and its number after a signal.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+
+from .standard_streams import discard_output, flush_output, prepare_streams
+from .stopping import Stopped, Stopping
 
 #: Commands, in the order that help shows them; each is a module beside this one.
 COMMANDS = ("decode", "apply", "census", "check", "kernel", "walk", "audit", "diff", "bench")
@@ -61,7 +64,13 @@ def add_command(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line (argv None: that of this process); returns the exit code.
+
+    Signals that would end the process end the command, with exit code 128 and the signal's
+    number; afterwards handlers are what they were.
+    """
+    if argv is None:
+        prepare_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
     # one command needs only its own modules; help, and what is none, needs all
     asked = [name for name in COMMANDS if name in argv[:1]]
@@ -69,17 +78,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked = [" ".join(argv[:2])]
         argv = [*asked, *argv[2:]]
     args = build_parser(asked or COMMANDS).parse_args(argv)
-    # a kill gives the same clean-up as Ctrl-C: no half-written file stays behind
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return args.run(args)
+        with Stopping():
+            return _run(args)
+    except KeyboardInterrupt as error:
+        print("pgtable: interrupted", file=sys.stderr)
+        return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        if sys.stdout is None:
+            # said before anything is replaced, not when the result is to be told
+            raise ValueError("standard output is closed; where it is not wanted: > /dev/null")
+        code = args.run(args)
     except BrokenPipeError:
         # the reader of our output has seen enough; nothing more may be written to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 0
-    except KeyboardInterrupt:
-        print("pgtable: interrupted", file=sys.stderr)
-        return 130
     except AttributeError as error:
         from .. import UnknownHelperError  # noqa: PLC0415
 
@@ -88,10 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error)
     except USER_ERRORS as error:
         return _failed(error)
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
+    return flush_output(code, _failed)
 
 
 def _failed(error: Exception) -> int:

@@ -11,11 +11,20 @@ from .. import bits
 from ..census import Census, Counter
 from ..engines.interface import Engine
 from ..engines.switches import Switches, resolve
-from ..files import open_entries
+from ..files import entries_of
 from ..images.audit import recognise_census
+from ..images.containers import IMAGE
 from ..images.region_census import Region, by_region, census_of_text
-from .common import add_engine_options, engine_of, print_json, print_table, progress
-from .image_options import add_image_options, looks_like_image, open_from
+from ..streams import Stream, is_stdin, open_stream
+from .common import (
+    add_engine_options,
+    add_raw_option,
+    engine_of,
+    print_json,
+    print_table,
+    progress,
+)
+from .image_options import add_image_options, open_from
 from .ranges import wrapped
 from .text_input import LEVEL_NUMBERS, read_text, remarks
 
@@ -37,13 +46,13 @@ things.  Tests are every test helper of the rules, asked of every entry.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "input", metavar="IN", help="file of entries (raw or .npy, also .xz), image, or text"
+        "input",
+        metavar="IN",
+        help="file of entries (raw or .npy, also compressed), image, or text; - is standard input",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--image", action="store_true", help="IN is a memory image: walk its tables")
-    what.add_argument(
-        "--text", action="store_true", help="IN is text with entries in it; - is standard input"
-    )
+    what.add_argument("--text", action="store_true", help="IN is text with entries in it")
     parser.add_argument(
         "--level",
         choices=("pte", "pmd", "pud"),
@@ -53,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="counting threads; 0: all processors"
     )
+    add_raw_option(what)
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_engine_options(parser)
     parser.set_defaults(rules=None)  # of an image they are recognised
@@ -63,21 +73,30 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.text:
         return _run_text(args)
-    if args.image or args.root or args.image_format or args.segment or looks_like_image(args.input):
+    if args.image or args.root or args.image_format or args.segment:
         return _run_image(args)
-    args.rules = args.rules or "cow"
-    return _run_file(args)
+    with open_stream(args.input) as stream:
+        image = stream.container is not None and stream.container.group == IMAGE and not args.raw
+        if not image:
+            args.rules = args.rules or "cow"
+            return _run_file(args, stream)
+        if not stream.regular or is_stdin(args.input):
+            raise ValueError(
+                f"{args.input}: has a memory image in it, which cannot be read from a pipe;"
+                " save it to a file"
+            )
+    return _run_image(args)
 
 
-def _run_file(args: argparse.Namespace) -> int:
+def _run_file(args: argparse.Namespace, stream: Stream) -> int:
     engine = engine_of(args)
     counter = Counter()
-    with open_entries(args.input) as source:
-        total = None if source.entries is None else source.entries * 8
-        with progress(total, "B", "census") as bar:
-            for chunk in source.chunks():
-                counter.add(chunk, threads=args.threads)
-                bar.update(chunk.nbytes)
+    source = entries_of(stream, args.raw)
+    total = None if source.entries is None else source.entries * 8
+    with progress(total, "B", "census") as bar:
+        for chunk in source.chunks():
+            counter.add(chunk, threads=args.threads)
+            bar.update(chunk.nbytes)
     report = summary(
         counter.census(), engine, args.level, resolve(args.rules, args.shstk, args.config)
     )

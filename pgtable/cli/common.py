@@ -9,7 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from tabulate import tabulate
 from tqdm import tqdm
@@ -78,7 +78,7 @@ def tree_of(text: str, shstk: bool | None = None, **options: Any) -> Engine:
         warnings.simplefilter("always")
         engine = kernel_tree(path, shstk=shstk, config=config, **options)
     for warning in warned:
-        print(f"pgtable: warning: {warning.message}", file=sys.stderr)
+        warn(str(warning.message))
     return engine
 
 
@@ -116,10 +116,23 @@ def print_table(
     print(tabulate(rows, headers=headers, tablefmt="simple", intfmt=",", **more))
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    json.dump(value, sys.stdout, indent=2)
-    print()
+def print_json(value: Any, file: TextIO | None = None) -> None:
+    """Print one JSON document; file: where to, standard output if None."""
+    print(json.dumps(value, indent=2), file=file)
+
+
+def warn(text: str) -> None:
+    """Say on standard error what a user should know although the command goes on."""
+    print(f"pgtable: warning: {text}", file=sys.stderr)
+
+
+def add_raw_option(parser: argparse._ActionsContainer) -> None:
+    """Add the option that takes a file for raw entries, whatever it begins with."""
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="IN holds raw entries, although it begins like a file of another kind",
+    )
 
 
 def progress(total: int | None, unit: str, what: str) -> tqdm:

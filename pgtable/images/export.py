@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
@@ -52,7 +53,7 @@ def chunks(walk: Walk) -> Iterator[slice]:
         yield slice(first, first + CHUNK)
 
 
-def write_info_tlb(walk: Walk, file: BinaryIO) -> None:
+def write_info_tlb(walk: Walk, file: BinaryIO | io.RawIOBase) -> None:
     """Write the leaves of a walk as QEMU's ``info tlb`` prints them."""
     for part in chunks(walk):
         leaf = walk.leaf[part]
