@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Stubs: functions that must exist for linking and that no helper gets to. */
+/* Stubs: what must exist for linking and lies in no header. */
 
 /* What a BUILD_BUG() in code that cannot be reached turns into. */
 void BUG_func(void)
 {
 	__builtin_trap();
 }
+
+/* Migration entries keep young and dirty, as on every processor whose swap offsets have room. */
+_Bool swap_migration_ad_supported = 1;

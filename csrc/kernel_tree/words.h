@@ -40,7 +40,7 @@ static inline uint64_t tree_swp_word(swp_entry_t entry) { return entry.val; }
 		    tree_p4d_word, tree_pgd_word, tree_pgprot_word,		\
 		    tree_swp_word, tree_number_word, tree_truth)(value)
 #define TREE_GIVES(value)							\
-	TREE_RESULT(value, "pte", "pmd", "pud", "p4d", "pgd", "val", "val", "val", "test")
+	TREE_RESULT(value, "pte", "pmd", "pud", "p4d", "pgd", "val", "swp", "val", "test")
 #define TREE_IF_TEST(value, then, otherwise)					\
 	TREE_RESULT(value, otherwise, otherwise, otherwise, otherwise,		\
 		    otherwise, otherwise, otherwise, otherwise, then)

@@ -102,8 +102,13 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
 
     @property
     def clean(self) -> bool:
-        """Whether both have the same helpers and compute the same, or differ as is known."""
-        return not (self.differences or self.only_in_a or self.only_in_b or self.incomparable)
+        """Whether the helpers of both compute the same, or differ as is known."""
+        return not (self.differences or self.incomparable)
+
+    @property
+    def complete(self) -> bool:
+        """Whether both have the same helpers: neither lacks one of the other's."""
+        return not (self.only_in_a or self.only_in_b)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -112,6 +117,7 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
             "b": self.b,
             "recognised": [each.as_dict() if each else None for each in self.recognised],
             "clean": self.clean,
+            "complete": self.complete,
             "only_in_a": list(self.only_in_a),
             "only_in_b": list(self.only_in_b),
             "incomparable": list(self.incomparable),

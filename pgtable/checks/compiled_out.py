@@ -26,8 +26,12 @@ FAMILIES = (
     ("swp_soft_dirty", "swp_mksoft_dirty", "swp_clear_soft_dirty"),
     ("uffd_wp", "mkuffd_wp", "clear_uffd_wp"),
     ("swp_uffd_wp", "swp_mkuffd_wp", "swp_clear_uffd_wp"),
+    ("huge",),
     ("is_swap_*", "to_swp_entry", "swp_entry_to_*"),
 )
+
+#: Options that must be off for a family to count as left empty.
+OPTIONS = {"huge": "CONFIG_HUGETLB_PAGE"}
 
 #: A stem that has no family of its own -> the one whose option leaves it empty as well.
 GOES_WITH = {"softleaf_from_*": "trans_huge"}
@@ -37,21 +41,31 @@ def compiled_out(engine: Engine) -> list[str]:
     """Return the helpers that are stubs, with all of their family at their level."""
     by_place: dict[tuple[str, str], Helper] = {}
     for helper in engine.helpers.values():
-        stem = stem_of(helper)
-        # swp_entry_to_pmd takes no pmd, but is about one
-        level = helper.level if "*" not in stem else helper.name[-3:]
+        stem, level = stem_of(helper), helper.level
+        if level == "swp" and helper.name.startswith("swp_entry_to_"):
+            # it takes no pmd, but is about one
+            stem, level = "swp_entry_to_*", helper.name[-3:]
+        elif "*" in stem:
+            level = helper.name[-3:]
         by_place[stem, level] = helper
     found = []
     for family in FAMILIES:
         for level in ("pte", "pmd", "pud"):
             members = [by_place[stem, level] for stem in family if (stem, level) in by_place]
-            if members and all(map(_does_nothing, members)):
+            if members and _may_be_off(engine, family) and all(map(_does_nothing, members)):
                 found += [helper.name for helper in members]
     for (stem, level), helper in by_place.items():
         other = by_place.get((GOES_WITH.get(stem, ""), level))
         if other is not None and other.name in found and _does_nothing(helper):
             found.append(helper.name)
     return found
+
+
+def _may_be_off(engine: Engine, family: tuple[str, ...]) -> bool:
+    """Tell whether a family of one helper, which may be a fault, has its option off."""
+    option = OPTIONS.get(family[0])
+    configured = getattr(engine, "configured", None)
+    return option is None or (configured is not None and not configured(option))
 
 
 def _does_nothing(helper: Helper) -> bool:
@@ -73,6 +87,11 @@ class Without(Engine):
         self._engine = engine
         left: Mapping[str, Helper] = engine.helpers
         self._set_helpers(helper for name, helper in left.items() if name not in names)
+
+    def configured(self, option: str) -> bool:
+        """Tell whether a build option holds; an engine that is no tree has all."""
+        ask = getattr(self._engine, "configured", None)
+        return ask is None or bool(ask(option))
 
     def _run_one(self, steps: tuple[Step, ...], entry: int) -> int | bool:
         return self._engine._run_one(steps, entry)

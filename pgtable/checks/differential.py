@@ -48,7 +48,7 @@ class Example:
             rows.append((self.argument_name or "argument", self.argument))
         rows += [("A gives", self.results[0]), ("B gives", self.results[1])]
         one, other = self.results
-        if one.kind not in ("test", "val"):
+        if one.kind not in ("test", "val", "swp"):
             differing = int(one.value) ^ int(other.value)
             rows.append(("differing", bit_names(differing, self.level, one.rules)))
         return aligned(rows, indent="    ")

@@ -229,6 +229,11 @@ KNOWN = (
         ("pte/pmd",),
     ),
     Known(
+        LEVEL, ("user_accessible_page",), _always, lambda outcome: ~_large(outcome),
+        "PSE=0", "a pmd or pud without PSE points to a table: it is no page",
+        ("pte/pmd", "pte/pud"),
+    ),
+    Known(
         LEVEL, ("present",), _always,
         lambda outcome: lacks(outcome.entries, bits.PRESENT)
         & ~lacks(outcome.entries, bits.PROTNONE | bits.PSE),

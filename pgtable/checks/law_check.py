@@ -278,13 +278,22 @@ def _breaks(
         broken = case.breaks(outcome)
         if case.applies is not None:
             broken = broken & case.applies(entries, arguments)
+        excusable = _complete(outcome)
         for known in but:
-            broken = broken & ~known.where(outcome)
+            broken = broken & ~known.where(excusable)
         for known in only or ():
-            broken = broken & known.where(outcome)
+            broken = broken & known.where(excusable)
         return broken
 
     return fails
+
+
+def _complete(outcome: Outcome) -> Outcome:
+    """Give an outcome an argument of 0 and a second result where a tree's helper has none."""
+    arguments, other = outcome.arguments, outcome.other
+    if arguments is None:
+        arguments = np.zeros_like(outcome.entries)
+    return outcome._replace(arguments=arguments, other=outcome.one if other is None else other)
 
 
 def _count_applicable(case: Case, given: inputs.Inputs) -> int:

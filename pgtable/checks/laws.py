@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .. import bits
 from ..engines.interface import Helper
 from ..engines.native import native
-from .report import Value
+from . import swap_laws
+from .law_case import Case, Outcome
 from .subject import (
     LEVELS,
     Subject,
@@ -28,31 +29,6 @@ from .subject import (
     looks_like_shadow_stack,
     run,
 )
-
-Row = tuple[str, Value]
-
-
-class Outcome(NamedTuple):
-    """What helpers made of entries and arguments, for laws and their exceptions."""
-
-    entries: Any
-    arguments: Any
-    one: Any
-    other: Any  #: what it is compared with; None where the law needs only one result
-
-
-@dataclass(frozen=True)
-class Case:
-    """One helper under one law."""
-
-    helper: Helper
-    outcome: Callable[[Any, Any], Outcome]
-    breaks: Callable[[Outcome], Any]  #: where the law is broken
-    labels: tuple[str, str] = ("gives", "")
-    kinds: tuple[str, str] = ("", "")
-    with_: Helper | None = None  #: the other helper that the case is about
-    two_words: bool = False
-    applies: Callable[[Any, Any], Any] | None = None  #: inputs that make sense; None: all
 
 
 @dataclass(frozen=True)
@@ -504,6 +480,54 @@ LAWS = (
         "the feature costs and changes something where nobody asked for it",
         "every helper, where the rules are cow with config off",
         _compiled_out,
+    ),
+    Law(
+        "swap_round_trip",
+        9,
+        "what is put into a swap entry comes out of it: type, offset and frame",
+        "a page is read back from another place in swap, or another page is mapped",
+        "swp_entry, swp_type, swp_offset, swp_offset_pfn, swp_entry_to_*, *_to_swp_entry",
+        swap_laws.round_trips,
+    ),
+    Law(
+        "swap_not_present",
+        9,
+        "an entry that holds a swap entry is neither present nor none",
+        "a page that is swapped out is lost, or swap is taken for memory",
+        "swp_entry_to_pte and swp_entry_to_pmd",
+        swap_laws.not_present,
+    ),
+    Law(
+        "swap_flags_beside",
+        9,
+        "a flag of a swap entry leaves type and offset alone, and swp_clear_flags clears it",
+        "a page is read back from another place in swap",
+        "swp_mksoft_dirty, swp_mkuffd_wp, swp_mkexclusive, swp_clear_flags",
+        swap_laws.flags_beside,
+    ),
+    Law(
+        "migration_flags",
+        9,
+        "young, dirty and frame of a migration entry are told from each other",
+        "a page is dropped as clean, or another one is mapped, when migration ends",
+        "make_migration_entry_young, make_migration_entry_dirty and their tests",
+        swap_laws.migration,
+    ),
+    Law(
+        "flags_apart",
+        10,
+        "two flags of one kind of entry never share a bit",
+        "what sets one flag sets the other",
+        "young, dirty, special, soft_dirty, uffd_wp, devmap; the flags of swap entries",
+        swap_laws.flags_apart,
+    ),
+    Law(
+        "protections",
+        11,
+        "the protection key is bits 59 to 62; pgprot_modify gives new rights and old caching",
+        "memory is protected by another key, or cached otherwise, than was asked for",
+        "pte_flags_pkey and pgprot_modify",
+        swap_laws.protections,
     ),
 )  # fmt: skip
 

@@ -54,7 +54,7 @@ class Value:
         if self.kind == "test":
             return str(bool(self.value))
         number = f"{self.value:#018x}"
-        if self.kind == "val":
+        if self.kind in ("val", "swp"):
             return number
         return f"{number} {bits.state(self.value, self.rules)}"
 
@@ -63,7 +63,7 @@ class Value:
         if self.kind == "test":
             return {"value": bool(self.value)}
         found: dict[str, Any] = {"value": f"{self.value:#018x}"}
-        if self.kind != "val":
+        if self.kind not in ("val", "swp"):
             found["state"] = bits.state(self.value, self.rules)
         return found
 

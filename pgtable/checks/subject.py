@@ -66,6 +66,11 @@ class Subject:
         dirty = bits.DIRTY | bits.cow_bit(self.switches.rules, self.switches.config)
         return (entries & dirty) != 0
 
+    def configured(self, option: str) -> bool:
+        """Tell whether a tree has a build option; our own engines have all."""
+        ask = getattr(self.engine, "configured", None)
+        return ask is None or bool(ask(option))
+
     def frame(self, level: str, entries: Any) -> Any:
         """Return the frame numbers as the engine itself reads them."""
         pfn = self.get("pfn", level)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class Variant:
     as_if: Callable[[Any, Any, str], tuple[Any, Any]] = field(repr=False)
     inputs: str  #: what differs, in words
     reason: str
+    result: Callable[[Any, Any], Any] | None = field(default=None, repr=False)  #: of entries, ours
 
     def covers(self, helper: Helper) -> bool:
         """Tell whether this is about a tree's helper."""
@@ -53,7 +55,12 @@ class Variant:
     def expected(self, ours: Helper) -> Callable[[Any, Any], Any]:
         """Return what this variant of our helper gives."""
         rules = getattr(ours.engine, "rules", "base")
-        return lambda entries, arguments: call(ours, *self.as_if(entries, arguments, rules))
+
+        def expected(entries: Any, arguments: Any) -> Any:
+            found = call(ours, *self.as_if(entries, arguments, rules))
+            return found if self.result is None else self.result(entries, found)
+
+        return expected
 
 
 def lacks_devmap(engine: Engine) -> bool:
@@ -72,11 +79,61 @@ def _without_devmap(entries: Any, arguments: Any, rules: str) -> tuple[Any, Any]
     return entries & ~np.uint64(bits.devmap_bit(rules)), arguments
 
 
-def _devmap_of_newprot(entries: Any, arguments: Any, rules: str) -> tuple[Any, Any]:
-    devmap = np.uint64(bits.devmap_bit(rules))
-    # whether the entry's frame is inverted must stay: neither bit is one that is kept
-    stays = np.where(entries == 0, np.uint64(bits.PRESENT), np.uint64(bits.USER))
-    return (entries & ~devmap) | (arguments & devmap) | stays, arguments
+def lacks_soft_dirty(engine: Engine) -> bool:
+    """Tell whether a tree is configured without soft-dirty tracking."""
+    return _is_off(engine, "CONFIG_MEM_SOFT_DIRTY", "pte_soft_dirty", bits.SOFT_DIRTY)
+
+
+def lacks_uffd_wp(engine: Engine) -> bool:
+    """Tell whether a tree is configured without write protection by userfaultfd."""
+    return _is_off(engine, "CONFIG_HAVE_ARCH_USERFAULTFD_WP", "pte_uffd_wp", bits.UFFD_WP)
+
+
+def _is_off(engine: Engine, option: str, test: str, bit: int) -> bool:
+    """Tell whether an option is off, and the test that it leaves behind never true."""
+    configured = getattr(engine, "configured", None)
+    if configured is None or configured(option):
+        return False
+    helper = engine.helpers.get(test)
+    return helper is not None and not helper(bit | bits.PRESENT)
+
+
+#: Bits that modify keeps where the tree has them: what each is called, and who lacks it.
+_KEPT_IF_THERE: dict[str, tuple[Callable[[str], int], Callable[[Engine], bool]]] = {
+    "DEVMAP": (bits.devmap_bit, lacks_devmap),
+    "SOFT_DIRTY": (lambda _: bits.SOFT_DIRTY, lacks_soft_dirty),
+    "UFFD_WP": (lambda _: bits.UFFD_WP, lacks_uffd_wp),
+}
+
+
+def _taken_from_newprot(names: tuple[str, ...]) -> Variant:
+    """Return the modify of a tree that lacks exactly these bits."""
+
+    def when(engine: Engine) -> bool:
+        return all(lacks(engine) == (name in names) for name, (_, lacks) in _KEPT_IF_THERE.items())
+
+    def as_if(entries: Any, arguments: Any, rules: str) -> tuple[Any, Any]:
+        taken = np.uint64(sum(_KEPT_IF_THERE[name][0](rules) for name in names))
+        # whether the entry's frame is inverted must stay: neither bit is one that is kept
+        stays = np.where(entries == 0, np.uint64(bits.PRESENT), np.uint64(bits.USER))
+        return (entries & ~taken) | (arguments & taken) | stays, arguments
+
+    words = ", ".join(names)
+    verb, like = ("is", "a bit") if len(names) == 1 else ("are", "bits")
+    return Variant(
+        ("modify",), ("pte", "pmd", "pud"), when, as_if,
+        f"{words} {verb} taken from newprot, not kept",
+        f"the tree has no {words.lower()}: {words} {verb} {like} like any other",
+    )  # fmt: skip
+
+
+def _unchanged(entries: Any, arguments: Any, _: str) -> tuple[Any, Any]:
+    return entries, arguments
+
+
+def _soft_dirty_as_it_was(entries: Any, found: Any) -> Any:
+    soft_dirty = np.uint64(bits.SOFT_DIRTY)
+    return (found & ~soft_dirty) | (entries & soft_dirty)
 
 
 def _bad_unless_young(entries: Any, arguments: Any, _: str) -> tuple[Any, Any]:
@@ -90,9 +147,15 @@ VARIANTS = (
         ("trans_huge",), ("pmd", "pud"), lacks_devmap, _without_devmap,
         "PSE=1,DEVMAP=1 is a huge page", _NO_DEVMAP,
     ),
+    *(
+        _taken_from_newprot(names)
+        for count in range(1, len(_KEPT_IF_THERE) + 1)
+        for names in combinations(_KEPT_IF_THERE, count)
+    ),
     Variant(
-        ("modify",), ("pte", "pmd", "pud"), lacks_devmap, _devmap_of_newprot,
-        "DEVMAP is taken from newprot, not kept", _NO_DEVMAP,
+        ("mkdirty",), ("pte", "pmd", "pud"), lacks_soft_dirty, _unchanged,
+        "SOFT_DIRTY is not set", "the tree is configured without CONFIG_MEM_SOFT_DIRTY",
+        _soft_dirty_as_it_was,
     ),
     Variant(
         ("bad",), ("pmd",), wants_young_tables, _bad_unless_young,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ..engines import buffers
 from ..engines.interface import Engine, Helper
 from ..engines.reference import reference
 from ..engines.switches import RULES, Switches, resolve
-from ..kernel_trees import KernelTreeEngine, cache_directory, clear_cache
+from ..kernel_trees import KernelTreeEngine, KernelTreeError, cache_directory, clear_cache
 from .common import parse_number, print_json, progress, tree_of
 
 HELP = "list, check and compare the real helpers of Linux header trees"
@@ -27,6 +28,7 @@ EXAMPLES = """\
   pgtable kernel check ~/linux
   pgtable kernel compare ~/linux-before ~/linux-after
   pgtable kernel compare ~/linux saved_dirty
+  git bisect run pgtable kernel check --exit-skip .
   pgtable kernel compare ~/linux ~/linux,shstk=n
   pgtable kernel apply pte_modify=0x25 ~/linux 0x8000000000000867
   pgtable kernel cache --clear
@@ -37,7 +39,10 @@ package in two halves, either.  Switches may follow, separated by commas:
   CONFIG_NAME=y|n    a build option, instead of what the tree was configured with
 """
 
-_LEVELS = ("pte", "pmd", "pud", "p4d", "pgd", "prot")
+_LEVELS = ("pte", "pmd", "pud", "p4d", "pgd", "swp", "prot")
+
+#: What makes ``git bisect run`` skip a commit.
+SKIP = 125
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     comparing = _add(commands, "compare", _compare, "compare two trees, or a tree and our rules")
     comparing.add_argument("a", metavar="TREE_A")
     comparing.add_argument("b", metavar="TREE_B", help=f"or one of {', '.join(RULES)}")
+    comparing.add_argument(
+        "--strict", action="store_true", help="exit with 1 for helpers that one side lacks as well"
+    )
+    for each in (checking, comparing):
+        each.add_argument(
+            "--exit-skip",
+            action="store_true",
+            help="exit with 125 instead of 2 where a tree cannot be built or run: git bisect"
+            " run skips that commit",
+        )
     applying = _add(commands, "apply", _apply, "run a tree's helper on single entries")
     applying.add_argument("helper", metavar="HELPER[=ARGUMENT]")
     applying.add_argument("tree", metavar="TREE")
@@ -66,8 +81,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the subcommand."""
-    return args.run_kernel(args)
+    """Run the subcommand; what cannot be built or run is 2, with --exit-skip 125."""
+    try:
+        return _run_or_explain(args)
+    except (KernelTreeError, OSError, ValueError) as error:
+        if not getattr(args, "exit_skip", False) or isinstance(error, BrokenPipeError):
+            raise
+        print(f"pgtable: skipped: {' '.join(str(error).split())}", file=sys.stderr)
+        return SKIP
+
+
+def _run_or_explain(args: argparse.Namespace) -> int:
+    """Run the subcommand; headers that nobody foresaw end in an error of one line."""
+    try:
+        return args.run_kernel(args)
+    except (TypeError, AssertionError, LookupError, ArithmeticError, RecursionError) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise KernelTreeError(
+            f"the helpers could not be judged ({what}); this is a fault of pgtable, not a finding:"
+            " please report it with the tree's version and configuration"
+        ) from error
 
 
 def _add(commands: Any, name: str, run_kernel: Any, text: str) -> argparse.ArgumentParser:
@@ -204,7 +237,7 @@ def _compare(args: argparse.Namespace) -> int:
         print_json(found.as_dict())
     else:
         print(found)
-    return 0 if found.clean else 1
+    return 0 if found.clean and (found.complete or not args.strict) else 1
 
 
 def _operand(args: argparse.Namespace, text: str) -> Engine:

@@ -19,10 +19,10 @@ _ENTRIES = {
     "pud_t": ("pud", "__pud({})"),
     "p4d_t": ("p4d", "__p4d({})"),
     "pgd_t": ("pgd", "__pgd({})"),
+    "swp_entry_t": ("swp", "((swp_entry_t){{ {} }})"),
 }
 _WORDS = {
     "pgprot_t": "__pgprot({})",
-    "swp_entry_t": "((swp_entry_t){{ {} }})",
     "bool": "({} != 0)",
     "_Bool": "({} != 0)",
 }
@@ -44,6 +44,7 @@ _NUMBERS = frozenset(
         "pgdval_t",
         "pgprotval_t",
         "uint64_t",
+        "pgoff_t",
         "size_t",
     ]
 )
@@ -56,7 +57,7 @@ _QUALIFIERS = re.compile(
 )
 _FUNCTION = re.compile(r"\b([A-Za-z_]\w*)\s*\(([^(){};]*)\)\s*([{;])")
 #: What the name or the signature of every helper mentions.
-_ABOUT = re.compile(r"pte|pmd|pud|p4d|pgd|prot|dirty")
+_ABOUT = re.compile(r"pte|pmd|pud|p4d|pgd|prot|dirty|swp")
 #: Characters that return type and attributes take at most.
 _LONGEST_TYPE = 600
 _ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)")

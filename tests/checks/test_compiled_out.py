@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 import pgtable
-from pgtable.checks.compiled_out import FAMILIES, Without, compiled_out
+from pgtable.checks.compiled_out import FAMILIES, OPTIONS, Without, compiled_out
 from pgtable.checks.subject import name_of
 from pgtable.engines.interface import Helper, HelperInfo
 from pgtable.engines.reference import ReferenceEngine
@@ -42,7 +42,9 @@ def test_nothing_is_compiled_out_of_ours(switches):
 
 
 @pytest.mark.parametrize("level", ["pte", "pmd", "pud"])
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family[0])
+@pytest.mark.parametrize(
+    "family", [each for each in FAMILIES if each[0] not in OPTIONS], ids=lambda family: family[0]
+)
 def test_a_whole_family_is_compiled_out(family, level):
     names = family_at(family, level)
     engine = with_stubs(names)
@@ -51,6 +53,15 @@ def test_a_whole_family_is_compiled_out(family, level):
     assert list(left.helpers) == [name for name in engine.helpers if name not in names]
     found = pgtable.check_laws(left, rules=SAVED_DIRTY)
     assert found.clean, str(found)
+
+
+def test_a_family_of_one_is_compiled_out_only_where_its_option_is_off():
+    engine = with_stubs(["pte_huge"])
+    assert compiled_out(engine) == []
+    engine.configured = lambda option: option != "CONFIG_HUGETLB_PAGE"
+    assert compiled_out(engine) == ["pte_huge"]
+    engine.configured = lambda option: True
+    assert compiled_out(engine) == []
 
 
 @pytest.mark.parametrize("name", ["pmd_mkspecial", "pmd_swp_soft_dirty", "pte_mkuffd_wp"])

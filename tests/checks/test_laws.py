@@ -359,6 +359,34 @@ def test_mkinvalid_that_forgets_to_invert(faulty):
     assert dict(found.rows)["entry"].value == PRESENT | PSE
 
 
+@pytest.mark.parametrize("bit", [59, 62, 63])
+def test_mkinvalid_keeps_key_and_nx(faulty, bit):
+    def fault(sound, v):
+        return sound(v) & ((2**64 - 1) ^ 1 << bit)
+
+    report = findings(faulty(faults={"pmd_mkinvalid": fault}), "frame_key_nx_untouched")
+    (found,) = of_law(report, "frame_key_nx_untouched")
+    assert found.helper == "pmd_mkinvalid"
+    assert dict(found.rows)["entry"].value >> bit & 1
+
+
+def test_frame_that_is_another_is_found_whether_or_not_presence_changes(faulty):
+    """A changed frame is excused only where presence changed and the number is the same."""
+
+    def other_frame_and_presence(sound, v):
+        return sound(v) ^ (1 << 20 | PRESENT)
+
+    def other_frame_alone(sound, v):
+        return sound(v) ^ 1 << 20
+
+    for fault in (other_frame_and_presence, other_frame_alone):
+        report = findings(faulty(faults={"pte_mkold": fault}), "frame_key_nx_untouched")
+        (found,) = of_law(report, "frame_key_nx_untouched")
+        assert found.helper == "pte_mkold"
+        # every entry, whatever its presence: none is excused
+        assert found.failures == found.tried
+
+
 def test_lost_key_in_a_helper(faulty):
     def fault(sound, v):
         return sound(v) & ((2**64 - 1) ^ 1 << 60)

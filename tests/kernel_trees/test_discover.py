@@ -43,7 +43,15 @@ def only(text):
         ("int is_swap_pte(pte_t pte) {", "pte", "pte", None, "__pte(word)"),
         ("u64 p4d_pfn(p4d_t p4d) {", "p4d", "p4d", None, "__p4d(word)"),
         ("pgprot_t some_prot(struct pgprot prot) {", "prot", "val", None, "__pgprot(word)"),
-        ("pte_t swp_to_pte(swp_entry_t e) {", "pte", "val", None, "((swp_entry_t){ word })"),
+        ("pte_t swp_to_pte(swp_entry_t e) {", "swp", "swp", None, "((swp_entry_t){ word })"),
+        (
+            "static inline unsigned long swp_offset(swp_entry_t entry) {",
+            *("swp", "swp", None, "((swp_entry_t){ word })"),
+        ),
+        (
+            "static inline swp_entry_t swp_entry(unsigned long type, pgoff_t offset) {",
+            *("swp", "val", "offset", "(unsigned long)word, (pgoff_t)arg"),
+        ),
     ],
 )
 def test_functions(text, level, takes, argument, call):

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What must hold of swap entries, of flags that lie in one word, and of protections.
+
+A swap entry (``swp_entry_t``) is a type and an offset; an entry of a page table
+that is not present keeps both, and flags beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from .. import bits
+from ..engines.interface import Helper
+from .law_case import Case, Outcome
+from .subject import LEVELS, Subject
+
+#: Types that a swap entry can have, and bits of an offset that is in use: a frame
+#: number has 40, a migration entry's young and dirty bits lie above it.
+_TYPES = 32
+_OFFSET_BITS = 42
+_TYPE_SHIFT = 58  # of swp_entry_t: an XArray's value has 63 bits, a type 5
+
+_CACHE = bits.PWT | bits.PCD
+
+
+def swap_word(words: Any) -> Any:
+    """Make any word the ``swp_entry_t`` of a type and an offset that can be."""
+    offset = words & np.uint64((1 << _OFFSET_BITS) - 1)
+    return offset | (words >> np.uint64(_TYPE_SHIFT)) % np.uint64(_TYPES) << np.uint64(_TYPE_SHIFT)
+
+
+def _helper(subject: Subject, name: str) -> Helper | None:
+    return subject.engine.helpers.get(name)
+
+
+def _case(
+    helper: Helper,
+    other: Helper | None,
+    function: Callable[[Any, Any], tuple[Any, Any]],
+    labels: tuple[str, str],
+    *,
+    kinds: tuple[str, str] = ("", "val"),
+    two_words: bool = False,
+    prepare: Callable[[Any], Any] = swap_word,
+) -> Case:
+    """Return the case in which both results of ``function`` must be the same."""
+
+    def outcome(v: Any, arg: Any) -> Outcome:
+        v = prepare(v)
+        one, expected = function(v, arg)
+        return Outcome(v, arg, one, expected)
+
+    return Case(
+        helper,
+        outcome,
+        breaks=lambda outcome: outcome.one != outcome.other,
+        labels=labels,
+        kinds=kinds,
+        with_=other,
+        two_words=two_words,
+        applies=lambda v, _: prepare(v) == v,
+    )
+
+
+def round_trips(subject: Subject) -> Iterator[Case]:
+    """A swap entry is in an entry of each level as it was put there."""
+    for level in LEVELS:
+        put = _helper(subject, f"swp_entry_to_{level}")
+        get = _helper(subject, f"{level}_to_swp_entry")
+        if put and get:
+            yield _case(
+                put,
+                get,
+                lambda v, _, put=put, get=get: (get(put(v)), v),  # type: ignore[misc]
+                (f"{get.name} gives", "was put in"),
+                kinds=("val", "val"),
+            )
+    yield from _parts(subject)
+
+
+def _parts(subject: Subject) -> Iterator[Case]:
+    """Type and offset come out of what was made of them."""
+    make = _helper(subject, "swp_entry")
+    for name, first in (("swp_type", True), ("swp_offset", False)):
+        part = _helper(subject, name)
+        if make is None or part is None or make.argument is None:
+            continue
+
+        def function(
+            v: Any, arg: Any, part: Helper = part, first: bool = first, make: Helper = make
+        ) -> tuple[Any, Any]:
+            offset = arg & np.uint64((1 << _OFFSET_BITS) - 1)
+            return part(make(v, offset)), v if first else offset
+
+        yield _case(
+            part,
+            make,
+            function,
+            (f"{name} gives", "was put in"),
+            kinds=("val", "val"),
+            two_words=True,
+            prepare=lambda words: words % np.uint64(_TYPES),
+        )
+    pfn, offset = _helper(subject, "swp_offset_pfn"), _helper(subject, "swp_offset")
+    if pfn and offset:
+        frame = np.uint64(_frame_mask(pfn))
+        yield _case(
+            pfn,
+            offset,
+            lambda v, _: (pfn(v), offset(v) & frame),
+            (f"{pfn.name} gives", "frame in the offset"),
+            kinds=("val", "val"),
+        )
+
+
+def _frame_mask(pfn: Helper) -> int:
+    """Return the low bits that a tree's frame numbers have: 34, with five levels 40."""
+    width = int(pfn((1 << _OFFSET_BITS) - 1)).bit_length()
+    return (1 << min(max(width, 34), 40)) - 1
+
+
+def not_present(subject: Subject) -> Iterator[Case]:
+    """An entry that holds a swap entry is neither present nor none."""
+    for level in LEVELS:
+        put = _helper(subject, f"swp_entry_to_{level}")
+        for stem in ("present", "none"):
+            test = subject.get(stem, level)
+            if put and test:
+                yield _case(
+                    put,
+                    test,
+                    lambda v, _, put=put, test=test: (test(put(v)), np.zeros(v.shape, bool)),  # type: ignore[misc]
+                    (f"{test.name} says", "should say"),
+                    kinds=("test", "test"),
+                )
+
+
+def flags_beside(subject: Subject) -> Iterator[Case]:
+    """A flag of a swap entry changes neither type nor offset, and is cleared with the flags."""
+    for level in LEVELS:
+        put = _helper(subject, f"swp_entry_to_{level}")
+        get = _helper(subject, f"{level}_to_swp_entry")
+        clear = _helper(subject, f"{level}_swp_clear_flags")
+        for name, flag in subject.engine.helpers.items():
+            if not (put and get) or not name.startswith((f"{level}_swp_mk",)):
+                continue
+
+            def kept(
+                v: Any, _: Any, put: Helper = put, get: Helper = get, flag: Helper = flag
+            ) -> tuple[Any, Any]:
+                return get(flag(put(v))), v
+
+            yield _case(flag, get, kept, (f"{get.name} gives", "was put in"), kinds=("val", "val"))
+            if clear:
+                yield _case(
+                    clear,
+                    flag,
+                    lambda v, _, put=put, flag=flag, clear=clear: (clear(flag(put(v))), put(v)),  # type: ignore[misc]
+                    (f"{clear.name} gives", "without flags"),
+                    kinds=("val", "val"),
+                )
+
+
+def _frame_number(words: Any) -> Any:
+    """Make any word a frame number that every processor has: 46 bits of address."""
+    return words & np.uint64((1 << 34) - 1)
+
+
+def migration(subject: Subject) -> Iterator[Case]:
+    """Young and dirty of a migration entry are told from each other and from the frame."""
+    make = _helper(subject, "make_readable_migration_entry")
+    is_one = _helper(subject, "is_migration_entry")
+    if make and is_one and not is_one(make(0)) and not subject.configured("CONFIG_MIGRATION"):
+        return  # there is no migration: its helpers are stubs
+    frame = _helper(subject, "swp_offset_pfn")
+    tests = {state: _helper(subject, f"is_migration_entry_{state}") for state in ("young", "dirty")}
+    for state, test in tests.items():
+        mark = _helper(subject, f"make_migration_entry_{state}")
+        if not (make and mark and test):
+            continue
+
+        def marked(v: Any, _: Any, mark: Helper = mark, test: Helper = test) -> tuple[Any, Any]:
+            return test(mark(make(v))), np.ones(v.shape, bool)
+
+        says = (f"{test.name} says", "should say")
+        yield _case(mark, test, marked, says, kinds=("test", "test"), prepare=_frame_number)
+        other = tests["dirty" if state == "young" else "young"]
+        if other:
+            yield _case(
+                mark,
+                other,
+                lambda v, _, mark=mark, other=other: (other(mark(make(v))), other(make(v))),  # type: ignore[misc]
+                (f"{other.name} says", "said before"),
+                kinds=("test", "test"),
+                prepare=_frame_number,
+            )
+        if frame:
+            yield _case(
+                mark,
+                frame,
+                lambda v, _, mark=mark: (frame(mark(make(v))), v),  # type: ignore[misc]
+                (f"{frame.name} gives", "was put in"),
+                kinds=("val", "val"),
+                prepare=_frame_number,
+            )
+
+
+#: Flags of one word: of an entry that maps a page, and of one that is swapped out.
+_FLAGS = {
+    "": ("young", "dirty", "special", "soft_dirty", "uffd_wp", "devmap"),
+    "swp_": ("swp_soft_dirty", "swp_uffd_wp", "swp_exclusive"),
+}
+
+
+def flags_apart(subject: Subject) -> Iterator[Case]:
+    """No two flags of one kind of entry are one bit."""
+    for level in LEVELS:
+        for kind, stems in _FLAGS.items():
+            found = [test for stem in stems if (test := subject.get(stem, level))]
+            base = np.uint64(0 if kind else bits.PRESENT)
+            for one, other in combinations(found, 2):
+                yield _share(one, other, base)
+
+
+def _share(one: Helper, other: Helper, base: np.uint64) -> Case:
+    def outcome(v: Any, arg: Any) -> Outcome:
+        return Outcome(v, arg, one(v | base), other(v | base))
+
+    return Case(
+        one,
+        outcome,
+        breaks=lambda outcome: outcome.one & outcome.other,
+        labels=(f"{one.name} says", f"{other.name} says"),
+        kinds=("test", "test"),
+        with_=other,
+        applies=lambda v, _: ((v & ~base) & ((v & ~base) - np.uint64(1)) == 0) & (v & ~base != 0),
+    )
+
+
+def protections(subject: Subject) -> Iterator[Case]:
+    """The protection key is bits 59 to 62; pgprot_modify takes each bit of one of both."""
+    key = _helper(subject, "pte_flags_pkey")
+    if key and key.argument is None:
+        shift = np.uint64(59)
+        yield _case(
+            key,
+            None,
+            lambda v, _: (key(v), (v & bits.PKEY) >> shift),
+            ("gives", "bits 59 to 62 are"),
+            kinds=("val", "val"),
+            prepare=lambda words: words,
+        )
+    modify = _helper(subject, "pgprot_modify")
+    if modify and modify.argument is not None:
+        rights = bits.PRESENT | bits.RW | bits.USER | bits.NX | bits.PKEY
+
+        def of_one(v: Any, arg: Any) -> tuple[Any, Any]:
+            mask = rights | _CACHE
+            return modify(v, arg) & mask, (arg & rights) | (v & _CACHE)
+
+        yield _case(
+            modify,
+            None,
+            of_one,
+            ("gives", "new rights, old caching"),
+            kinds=("val", "val"),
+            two_words=True,
+            prepare=lambda words: words,
+        )

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Swap entries, keys and protections: single faults in a tree, each found and named."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import pgtable
+
+DATA = Path(__file__).parents[1] / "data"
+LAWS = (
+    *("swap_round_trip", "swap_not_present", "swap_flags_beside"),
+    *("migration_flags", "flags_apart", "protections"),
+)
+
+#: What is wrong -> (text of swapops.h, what stands there instead, (law, helper) that are found).
+FAULTS = {
+    "offset taken out one bit off": (
+        "<< 5 >> 5 + FIRST_BIT", "<< 5 >> 6 + FIRST_BIT",
+        {("swap_round_trip", "swp_entry_to_pte")},
+    ),
+    "offset not inverted on the way out": (
+        "~pte_val(pte) << 5", "pte_val(pte) << 5",
+        {("swap_round_trip", "swp_entry_to_pte")},
+    ),
+    "type cut to four bits": (
+        "swp_type(entry) << 59", "(swp_type(entry) & 15) << 59",
+        {("swap_round_trip", "swp_entry_to_pte")},
+    ),
+    "offset begins in PROTNONE": (
+        "#define FIRST_BIT	9", "#define FIRST_BIT	8",
+        {("swap_not_present", "swp_entry_to_pte")},
+    ),
+    "type and offset overlap": (
+        "return entry.val >> TYPE_AT;", "return entry.val >> TYPE_AT - 1;",
+        {("swap_round_trip", "swp_type")},
+    ),
+    "frame is wider than it is": (
+        "#define FRAME_BITS	40", "#define FRAME_BITS	42",
+        {("swap_round_trip", "swp_offset_pfn")},
+    ),
+    "two flags share a bit": (
+        "#define FLAG_UFFD_WP	(1UL << 2)", "#define FLAG_UFFD_WP	(1UL << 3)",
+        {("flags_apart", "pte_swp_uffd_wp")},
+    ),
+    "a flag lies in the offset": (
+        "#define FLAG_EXCLUSIVE	(1UL << 3)", "#define FLAG_EXCLUSIVE	(1UL << 9)",
+        {("swap_flags_beside", "pte_swp_mkexclusive")},
+    ),
+    "clear_flags forgets one": (
+        "~(FLAG_SOFT_DIRTY | FLAG_UFFD_WP |", "~(FLAG_SOFT_DIRTY |",
+        {("swap_flags_beside", "pte_swp_clear_flags")},
+    ),
+    "young and dirty are one bit": (
+        "#define MIGRATION_DIRTY	(1UL << 41)", "#define MIGRATION_DIRTY	(1UL << 40)",
+        {("migration_flags", "make_migration_entry_young")},
+    ),
+    "young lies in the frame": (
+        "#define YOUNG		(1UL << 40)", "#define YOUNG		(1UL << 33)",
+        {("migration_flags", "make_migration_entry_young")},
+    ),
+    "key of three bits": (
+        "pte_flags >> 59 & 15", "pte_flags >> 59 & 7",
+        {("protections", "pte_flags_pkey")},
+    ),
+    "key read one bit off": (
+        "pte_flags >> 59", "pte_flags >> 58",
+        {("protections", "pte_flags_pkey")},
+    ),
+    "old rights survive": (
+        "(pgprot_val(oldprot) & CACHING)", "(pgprot_val(oldprot) & (CACHING | 2))",
+        {("protections", "pgprot_modify")},
+    ),
+}  # fmt: skip
+
+
+def tree_with(tmp_path, old="", new=""):
+    tree = tmp_path / "tree"
+    shutil.copytree(DATA / "mini_tree", tree)
+    shutil.copytree(DATA / "mini_swap", tree, dirs_exist_ok=True)
+    if old:
+        headers = [tree / f"include/linux/{name}.h" for name in ("swapops", "pgtable_key")]
+        (header,) = [one for one in headers if old in one.read_text()]
+        header.write_text(header.read_text().replace(old, new, 1))
+    return pgtable.kernel_tree(tree, flags="-O1", forms=False)
+
+
+def broken(engine):
+    report = pgtable.check_laws(engine, rules=pgtable.native("saved_dirty").switches, laws=LAWS)
+    return {(finding.law, finding.helper) for finding in report}, report
+
+
+def test_sound_swap_entries_are_held_and_clean(tmp_path):
+    engine = tree_with(tmp_path)
+    found, report = broken(engine)
+    assert not found, str(report)
+    assert set(report.tried) == set(LAWS)
+    info = engine.helper("pte_to_swp_entry").info
+    assert (info.level, info.takes, info.gives) == ("pte", "pte", "swp")
+    info = engine.helper("swp_entry_to_pte").info
+    assert (info.level, info.takes, info.gives) == ("swp", "swp", "pte")
+    # type 1, offset 2: the offset lies inverted in bits 9 to 58
+    assert engine.swp_entry(1, 2) == 1 << 58 | 2
+    assert engine.swp_entry_to_pte(1 << 58 | 2) == 1 << 59 | (2**50 - 1 ^ 2) << 9
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_single_faults_are_found_and_named(fault, tmp_path):
+    old, new, expected = FAULTS[fault]
+    found, report = broken(tree_with(tmp_path, old, new))
+    assert expected <= found, str(report)
