@@ -123,7 +123,7 @@ def _taken_from_newprot(names: tuple[str, ...]) -> Variant:
     return Variant(
         ("modify",), ("pte", "pmd", "pud"), when, as_if,
         f"{words} {verb} taken from newprot, not kept",
-        f"the tree has no {words.lower()}: {words} {verb} {like} like any other",
+        f"the tree has no {words.lower()} helpers: {words} {verb} {like} like any other",
     )  # fmt: skip
 
 

@@ -65,9 +65,9 @@ def test_a_wider_frame_mask_is_a_finding_and_no_traceback(mask, make_mini_tree, 
     assert err == ""
     # the mask reaches into bits that are no frame: flags lack them, modify keeps them
     shown = out.partition("\npte_flags: ")[2].partition("\n\n")[0]
-    assert "entry      0x0010000000000000 " in shown
-    assert "A gives    0x0000000000000000\n" in shown
-    assert "B gives    0x0010000000000000\n" in shown
+    assert "entry    0x0010000000000000 " in shown
+    assert "A gives  0x0000000000000000\n" in shown
+    assert "B gives  0x0010000000000000" in shown
     assert "\npte_modify: " in out
 
 
