@@ -14,6 +14,7 @@ import numpy as np
 from ..census import Census
 from .registers import Registers, registers_of, vmcoreinfo_of
 from .segments import PAGE, PHYSICAL_END, AbsentError, Segments
+from .top_table import complaint
 from .vmcoreinfo import KernelNotes, kernel_notes
 from .walk import Root, Walk, run_census, run_walk
 
@@ -126,7 +127,23 @@ class Image(ABC):
                 f"{self.path}: the top table at physical {pa:#x} is not in the image"
                 f" ({self._ranges_text()})"
             )
+        self._check_top_table(pa, levels)
         return Root(pa, levels, bool(nxe), tuple(assumed))
+
+    def _check_top_table(self, pa: int, levels: int) -> None:
+        """Raise ValueError where a walk from here would be nonsense."""
+        why = complaint(self._entries_at, pa, levels)
+        if why is not None:
+            raise ValueError(
+                f"{self.path}: the page at the root {pa:#x} is no top table of {levels} levels:"
+                f" {why}; pass another: --root CR3, --levels 4 or 5, or --cpu N"
+            )
+
+    def _entries_at(self, pa: int) -> np.ndarray | None:
+        try:
+            return np.frombuffer(self.read(pa, PAGE), np.uint64)
+        except ValueError:
+            return None
 
     def _known_root(self, cpu: int) -> tuple[int, int | None, bool | None]:
         if not self.cpus:

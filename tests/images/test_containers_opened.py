@@ -109,7 +109,7 @@ def test_phys_base_of_the_program_header(tmp_path: Path) -> None:
     """The segment that maps the kernel's code tells where the kernel's tables are."""
     data = bytearray(content("prstatus.elf"))
     (count,) = struct.unpack_from("<H", data, 56)
-    wanted = 0x2C27000  # of the segment that holds the kernel's own top table
+    wanted = ROOT  # as if it were the kernel's own
     for at in range(64, 64 + 56 * count, 56):
         kind, _, _, _, pa = struct.unpack_from("<IIQQQ", data, at)
         if kind == 1 and pa == wanted:
@@ -118,7 +118,7 @@ def test_phys_base_of_the_program_header(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pgtable.open_image(path) as image:
         assert image.kernel.phys_base == wanted - 0x2A10000
-        assert image.root().pa == wanted
+        assert len(image.walk()) == ENTRIES
 
 
 def _kcore(base: int, zero: bool) -> bytes:

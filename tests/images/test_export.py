@@ -57,9 +57,9 @@ def test_without_pyarrow_the_extra_is_named(
 
 
 def test_nothing_to_export(tmp_path: Path) -> None:
-    (tmp_path / "empty").write_bytes(bytes(8192))
+    (tmp_path / "empty").write_bytes(b"\x67\x10".ljust(8192, b"\0"))
     with pgtable.open_image(tmp_path / "empty") as image:
-        walk = image.walk(0, 4)
+        walk = image.walk(0, 4, limit=0)
     walk.save_npy(tmp_path / "walk.npy")
     assert len(np.load(tmp_path / "walk.npy")) == len(walk) == 0
     assert walk.to_info_tlb() == ""
