@@ -19,6 +19,7 @@ struct pgtable_walk {
 	size_t last_segment;
 	unsigned levels;
 	int nxe;
+	uint64_t frame_mask;	/* where an entry has the address of a table */
 
 	struct pgtable_table *tables;
 	size_t ntables;
@@ -168,7 +169,7 @@ static int reach(struct pgtable_walk *walk, uint64_t pa, unsigned level, uint64_
 
 struct pgtable_walk *pgtable_walk_new(const struct pgtable_block_ops *ops,
 				      const struct pgtable_segment *segments, size_t n,
-				      uint64_t root, unsigned levels, int nxe)
+				      const struct pgtable_root *root)
 {
 	struct pgtable_walk *walk = calloc(1, sizeof(*walk));
 
@@ -177,12 +178,15 @@ struct pgtable_walk *pgtable_walk_new(const struct pgtable_block_ops *ops,
 	walk->ops = ops;
 	walk->segments = segments;
 	walk->nsegments = n;
-	walk->levels = levels;
-	walk->nxe = nxe;
-	if (grow_slots(walk, 10) || reach(walk, root, levels, 0, 1)) {
+	walk->levels = root->levels;
+	walk->nxe = root->nxe;
+	walk->frame_mask = PTE_PFN_MASK & ~root->encryption;
+	if (grow_slots(walk, 10) || reach(walk, root->pa, root->levels, 0, 1)) {
 		pgtable_walk_free(walk);
 		return NULL;
 	}
+	if (root->top)
+		walk->tables[0].data = root->top;
 	return walk;
 }
 
@@ -246,7 +250,7 @@ static int discover_table(struct pgtable_walk *walk, size_t index)
 		uint64_t entry = entries[i];
 
 		if (is_table(entry, table.level) &&
-		    reach(walk, entry & PTE_PFN_MASK, table.level - 1,
+		    reach(walk, entry & walk->frame_mask, table.level - 1,
 			  entry_va(walk, table.va, table.level, i), table.times))
 			return -1;
 	}
@@ -350,7 +354,7 @@ static void note_loop(struct pgtable_walk *walk, uint64_t va, uint64_t pa, unsig
 static struct pgtable_table *descend(struct visit *visit, uint64_t va, uint64_t entry,
 				     unsigned level)
 {
-	uint64_t pa = entry & PTE_PFN_MASK;
+	uint64_t pa = entry & visit->walk->frame_mask;
 	struct pgtable_table *table;
 
 	for (unsigned above = level; above <= visit->walk->levels; above++) {

@@ -76,10 +76,19 @@ struct pgtable_columns {
 	size_t capacity;
 };
 
-/* root: physical address of the top table; levels: 4 or 5.  NULL without memory. */
+/* Where a walk begins, and how it reads entries. */
+struct pgtable_root {
+	uint64_t pa;		/* of the top table */
+	const void *top;	/* the top table's 4096 bytes, or NULL: as the image has them */
+	uint64_t encryption;	/* the bit of an entry that says "encrypted": no part of a frame */
+	unsigned levels;	/* 4 or 5 */
+	int nxe;		/* EFER.NXE: bit 63 means no execution */
+};
+
+/* segments and root->top stay the caller's, and must outlive the walk.  NULL without memory. */
 struct pgtable_walk *pgtable_walk_new(const struct pgtable_block_ops *ops,
 				      const struct pgtable_segment *segments, size_t n,
-				      uint64_t root, unsigned levels, int nxe);
+				      const struct pgtable_root *root);
 void pgtable_walk_free(struct pgtable_walk *walk);
 
 /* Find every table.  Returns 0, or -1 without memory. */

@@ -27,6 +27,7 @@ from .common import (
 from .image_options import add_image_options, open_from
 from .ranges import wrapped
 from .text_input import LEVEL_NUMBERS, read_text, remarks
+from .walk import root_arguments
 
 HELP = "count the entries of a file or memory image: kinds, states, flags"
 EXAMPLES = """\
@@ -109,8 +110,8 @@ def _run_file(args: argparse.Namespace, stream: Stream) -> int:
 
 def _run_image(args: argparse.Namespace) -> int:
     with open_from(args.input, args) as image:
-        start = image.root(args.root, args.levels, args.cpu)
-        censuses = image.census(args.root, args.levels, args.cpu)
+        start = image.root(**root_arguments(args))
+        censuses = image.census(**root_arguments(args))
     recognised = recognise_census(censuses, args.rules)
     switches = resolve(recognised.rules or "cow", args.shstk, args.config)
     regions = by_region(censuses, *switches)

@@ -10,7 +10,7 @@ from typing import Any
 from ..images import Image, Walk, open_image
 from ..images.compressed import head
 from ..images.containers import IMAGE, recognise
-from .walk import add_root_options, image_arguments
+from .walk import add_root_options, image_arguments, root_arguments
 
 IMAGE_HELP = "memory image: ELF core, kdump, LiME, AVML or raw memory, also .xz, .gz"
 
@@ -27,12 +27,13 @@ def open_from(path: str, args: argparse.Namespace) -> Image:
 
 def walk_from(image: Image, args: argparse.Namespace) -> Walk:
     """Walk the address space that the options name."""
-    return image.walk(args.root, args.levels, args.cpu)
+    return image.walk(**root_arguments(args))
 
 
 def describe_walk(walk: Walk) -> str:
     """Say in one line what was walked."""
-    return f"{len(walk):,} entries from {walk.root.pa:#x}, {walk.root.levels} levels"
+    root = walk.root
+    return f"{len(walk):,} entries from {root.pa:#x}, {root.levels} levels ({root.origin})"
 
 
 def walk_as_dict(walk: Walk) -> dict[str, Any]:
@@ -40,6 +41,8 @@ def walk_as_dict(walk: Walk) -> dict[str, Any]:
     return {
         "root": f"{walk.root.pa:#x}",
         "levels": walk.root.levels,
+        "origin": walk.root.origin,
+        "encryption": f"{walk.root.encryption:#x}",
         "entries": len(walk),
         "notes": walk.notes,
     }

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from ..images import FORMATS, KIND_NAMES, Image, Kind, Walk, export, open_image
+from ..images.start import PTI_CHOICES
 from .common import print_json, print_table
 
 HELP = "list the page-table entries in a memory image"
 EXAMPLES = """\
   pgtable walk guest.vmcore
   pgtable walk guest.vmcore --cpu 1 --format info-tlb
+  pgtable walk encrypted.vmcore --c-bit 47
+  pgtable walk isolated.vmcore --pti user
   pgtable walk ram.lime.gz --root 0x2a10000 --max-decompressed 16
   pgtable walk dump.1 --part dump.2 --part dump.3
   pgtable walk ram.raw --root 0x2a10000 --levels 4 --format npy -o entries.npy
@@ -53,7 +56,25 @@ def add_root_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--root", type=_number, metavar="PA", help="physical address of the top table (CR3)"
     )
-    parser.add_argument("--levels", type=int, choices=(4, 5), help="levels of tables")
+    parser.add_argument(
+        "--levels",
+        type=int,
+        choices=(4, 5),
+        help="levels of tables (default: of CR4 or VMCOREINFO, else as the tables show)",
+    )
+    parser.add_argument(
+        "--c-bit",
+        type=int,
+        metavar="N",
+        help="the bit of entries that says encrypted (SME, SEV; default: of VMCOREINFO, else"
+        " as the tables show)",
+    )
+    parser.add_argument(
+        "--pti",
+        choices=PTI_CHOICES,
+        help="walk one copy of the top table (default: the user's lower half and the kernel's"
+        " upper half)",
+    )
     parser.add_argument(
         "--cpu", type=int, default=0, metavar="N", help="whose registers to use (default: 0)"
     )
@@ -80,6 +101,11 @@ def add_root_options(parser: argparse._ActionsContainer) -> None:
         metavar="GIB",
         help="what a compressed image may come to (default: 4)",
     )
+
+
+def root_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``Image.walk`` takes of the options of :func:`add_root_options`."""
+    return {name: getattr(args, name) for name in ("root", "levels", "cpu", "c_bit", "pti")}
 
 
 def _number(text: str) -> int:
@@ -129,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output and args.format in ("summary", "table", "json"):
         raise ValueError(f"--format {args.format} is printed; -o is for info-tlb, npy and parquet")
     with open_asked(args) as image:
-        walk = image.walk(args.root, args.levels, args.cpu, limit=args.limit)
+        walk = image.walk(**root_arguments(args), limit=args.limit)
         if args.format == "summary":
             _summary(image, walk, args.json)
         else:
@@ -190,6 +216,8 @@ def counts(walk: Walk) -> dict[str, dict[str, int]]:
 def _summary(image: Image, walk: Walk, as_json: bool) -> None:
     by_level = counts(walk)
     notes = [*image.notes, *walk.notes]
+    user_pa = walk.root.user_pa
+    user_root = None if user_pa is None else f"{user_pa:#x}"
     if as_json:
         print_json(
             {
@@ -198,6 +226,9 @@ def _summary(image: Image, walk: Walk, as_json: bool) -> None:
                 "processors": len(image.cpus),
                 "root": f"{walk.root.pa:#x}",
                 "levels": walk.root.levels,
+                "origin": walk.root.origin,
+                "encryption": f"{walk.root.encryption:#x}",
+                "user_root": user_root,
                 "nxe": walk.root.nxe,
                 "entries": len(walk),
                 "tables": len(walk.tables.pa),
@@ -211,8 +242,9 @@ def _summary(image: Image, walk: Walk, as_json: bool) -> None:
     print(f"{image.path}: {image.format}, {len(image.cpus)} processors")
     print(
         f"root {walk.root.pa:#x}, {walk.root.levels} levels:"
-        f" {len(walk):,} entries in {len(walk.tables.pa):,} tables\n"
+        f" {len(walk):,} entries in {len(walk.tables.pa):,} tables"
     )
+    print(f"{walk.root.origin}\n")
     used = [name for name in KIND_NAMES if any(row[name] for row in by_level.values())]
     print_table([[where, *(row[k] for k in used)] for where, row in by_level.items()], ["", *used])
     _print_reports(walk)

@@ -14,7 +14,7 @@ import numpy as np
 from ..census import Census
 from .registers import Registers, registers_of, vmcoreinfo_of
 from .segments import PAGE, PHYSICAL_END, AbsentError, Segments
-from .top_table import complaint
+from .start import find_root
 from .vmcoreinfo import KernelNotes, kernel_notes
 from .walk import Root, Walk, run_census, run_walk
 
@@ -100,68 +100,12 @@ class Image(ABC):
         levels: int | None = None,
         cpu: int = 0,
         nxe: bool | None = None,
+        *,
+        c_bit: int | None = None,
+        pti: str | None = None,
     ) -> Root:
         """Return where a walk with these arguments begins; see :meth:`walk`."""
-        assumed = []
-        found = self._known_root(cpu) if root is None else (operator.index(root), None, None)
-        if root is not None and self.cpus:
-            found = (found[0], self.cpus[0].levels, self.cpus[0].nxe)
-        pa, known_levels, known_nxe = found
-        if levels is None:
-            levels = known_levels
-        if levels is None:
-            levels = 4
-            assumed.append("four levels assumed: the image has no CR4 (levels=5 for LA57)")
-        if levels not in (4, 5):
-            raise ValueError(f"levels is {levels!r}; x86-64 has 4 or 5")
-        if nxe is None:
-            nxe = known_nxe
-        if nxe is None:
-            nxe = True
-            assumed.append("EFER.NXE assumed set: the image has no EFER (bit 63 is taken for NX)")
-        if not 0 <= pa < 1 << 64:
-            raise ValueError(f"root is {pa:#x}; it is a physical address (or the value of CR3)")
-        pa &= _FRAME
-        if not self.holds(pa):
-            raise ValueError(
-                f"{self.path}: the top table at physical {pa:#x} is not in the image"
-                f" ({self._ranges_text()})"
-            )
-        self._check_top_table(pa, levels)
-        return Root(pa, levels, bool(nxe), tuple(assumed))
-
-    def _check_top_table(self, pa: int, levels: int) -> None:
-        """Raise ValueError where a walk from here would be nonsense."""
-        why = complaint(self._entries_at, pa, levels)
-        if why is not None:
-            raise ValueError(
-                f"{self.path}: the page at the root {pa:#x} is no top table of {levels} levels:"
-                f" {why}; pass another: --root CR3, --levels 4 or 5, or --cpu N"
-            )
-
-    def _entries_at(self, pa: int) -> np.ndarray | None:
-        try:
-            return np.frombuffer(self.read(pa, PAGE), np.uint64)
-        except ValueError:
-            return None
-
-    def _known_root(self, cpu: int) -> tuple[int, int | None, bool | None]:
-        if not self.cpus:
-            if self.kernel.root is None:
-                raise ValueError(
-                    f"{self.path}: has no processor registers, and no {self.kernel.missing} to"
-                    " find the kernel's own tables by; pass the root: --root CR3"
-                )
-            return self.kernel.root, self.kernel.levels or 4, None
-        if not 0 <= operator.index(cpu) < len(self.cpus):
-            raise ValueError(f"{self.path}: has no processor {cpu}, only 0 to {len(self.cpus) - 1}")
-        registers = self.cpus[cpu]
-        if not registers.paging:
-            raise ValueError(
-                f"{self.path}: processor {cpu} did not use 64-bit page tables"
-                f" (CR0 {registers.cr0:#x}, CR4 {registers.cr4:#x}); pass a root instead"
-            )
-        return registers.root, registers.levels, registers.nxe
+        return find_root(self, root, levels, cpu, nxe, c_bit, pti)
 
     def holds(self, pa: int) -> bool:
         """Tell whether the whole page at a physical address is in the image."""
@@ -171,7 +115,8 @@ class Image(ABC):
             return False
         return True
 
-    def _ranges_text(self) -> str:
+    def ranges_text(self) -> str:
+        """Say in words what the image holds."""
         ranges = self.ranges
         if not len(ranges):
             return "which holds nothing"
@@ -185,14 +130,23 @@ class Image(ABC):
         *,
         nxe: bool | None = None,
         limit: int | None = None,
+        c_bit: int | None = None,
+        pti: str | None = None,
     ) -> Walk:
         """Return every non-zero entry of an address space, in columns and address order.
 
         root: physical address of the top table, or CR3; default: that of the
             processor ``cpu``, or the kernel's own where only VMCOREINFO tells.
-        levels: 4 or 5; default: what the processor's CR4 says, else 4.
+        levels: 4 or 5; default: what the processor's CR4 or VMCOREINFO says, else what
+            the tables show, else 4.
         nxe: whether bit 63 means NX (EFER.NXE); default: as known, else True.
         limit: how many entries at most.
+        c_bit: number of the bit that says "encrypted" in entries (SME, SEV), 32 to 51;
+            default: what VMCOREINFO says, else the one high bit of every top entry
+            without which, only, the tables are in the image.  It is no part of ``pa``.
+        pti: with page-table isolation, "user" or "kernel" walks that copy of the top
+            table alone; default: the lower half of the user's copy and the upper half
+            of the kernel's, which is what each mode can reach.
 
         A table that is reached at several addresses is expanded at each, as
         hardware does.  Where that would come to more than ``limit`` entries or,
@@ -202,14 +156,23 @@ class Image(ABC):
         A table that is its own ancestor is not followed, a table outside the
         image neither; ``reports`` of the result has them.
 
-        Raises ValueError for a root outside the image, or none known; MemoryError
-        where the columns do not fit.
+        What was found out or assumed stands in ``notes`` of the result, where root and
+        levels come from in ``root.origin``.
+
+        Raises ValueError for a root outside the image, or none known, and for ``pti``
+        where there is no such pair; MemoryError where the columns do not fit.
         """
-        start = self.root(root, levels, cpu, nxe)
+        start = self.root(root, levels, cpu, nxe, c_bit=c_bit, pti=pti)
         return run_walk(self.tables(start), start, _checked_limit(limit))
 
     def census(
-        self, root: int | None = None, levels: int | None = None, cpu: int = 0
+        self,
+        root: int | None = None,
+        levels: int | None = None,
+        cpu: int = 0,
+        *,
+        c_bit: int | None = None,
+        pti: str | None = None,
     ) -> dict[tuple[str, int], Census]:
         """Count the entries of an address space without listing them.
 
@@ -217,7 +180,7 @@ class Image(ABC):
         :class:`Census` for each ("user" or "kernel", level) that has entries:
         leaves, tables and entries that are not present, told apart by their bits.
         """
-        start = self.root(root, levels, cpu)
+        start = self.root(root, levels, cpu, c_bit=c_bit, pti=pti)
         return run_census(self.tables(start), start)
 
 
@@ -280,7 +243,8 @@ class GatheringImage(Image):
 
     def tables(self, root: Root) -> Segments:
         """Fetch the tables below a root, level by level."""
-        wanted = np.array([root.pa], np.uint64)
+        tops = [root.pa] if root.user_pa is None else [root.pa, root.user_pa]
+        wanted = np.array(tops, np.uint64)
         known = np.array([], np.uint64)
         content = bytearray()
         for level in range(root.levels, 0, -1):
@@ -291,7 +255,7 @@ class GatheringImage(Image):
             offset = {int(pa): i for i, pa in enumerate(known)}
             rows = [offset[int(pa)] for pa in wanted if int(pa) in offset]
             entries = np.frombuffer(bytes(content), np.uint64).reshape(-1, 512)[rows]
-            wanted = _tables_below(entries, level)
+            wanted = _tables_below(entries, level, root.encryption)
         size = np.full(len(known), PAGE, np.uint64)
         return Segments(content, known, np.arange(len(known), dtype=np.uint64) * PAGE, size)
 
@@ -317,9 +281,10 @@ class GatheringImage(Image):
         return np.frombuffer(data, np.uint64).reshape(-1, 512).copy()
 
 
-def _tables_below(entries: np.ndarray, level: int) -> np.ndarray:
+def _tables_below(entries: np.ndarray, level: int, encryption: int) -> np.ndarray:
     """Return the frames that present table entries of a level refer to, each once."""
     table = entries & np.uint64(1) != 0
     if level <= 3:
         table &= entries & np.uint64(0x80) == 0
-    return np.unique(entries[table] & np.uint64(_FRAME)) if level > 1 else entries[:0].ravel()
+    frame = np.uint64(_FRAME & ~encryption)
+    return np.unique(entries[table] & frame) if level > 1 else entries[:0].ravel()

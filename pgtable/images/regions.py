@@ -80,7 +80,11 @@ class Intervals:
         return int((self.end - self.start).sum())
 
     def touch(self, start: np.ndarray, size: np.ndarray) -> np.ndarray:
-        """Tell for each range whether any byte of it is in the set."""
+        """Tell for each range whether any byte of it is in the set.
+
+        start, size: uint64 arrays of one length, or one size for all.
+        """
+        size = np.broadcast_to(size, start.shape)
         if len(self) < _FEW:
             return self._touch(start, size)
         # most ranges are far from all of a large set: one look at a map tells

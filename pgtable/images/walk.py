@@ -79,12 +79,22 @@ COLUMNS = ("va", "entry", "pa", "level", "kind", "leaf", "writable", "user", "nx
 
 
 class Root(NamedTuple):
-    """Where a walk begins and how entries are read; ``assumed`` says what was not known."""
+    """Where a walk begins and how entries are read.
+
+    ``assumed`` says what was not known, or was found out from the tables themselves.
+    ``origin`` says where root and levels were taken from.
+    ``encryption``: the bit of an entry that says "encrypted" (SME, SEV); no part of a frame.
+    ``user_pa``: with page-table isolation, the user copy of the top table, whose lower
+    half stands for that of ``pa``; None where one table is read as it is.
+    """
 
     pa: int
     levels: int
     nxe: bool
     assumed: tuple[str, ...] = ()
+    origin: str = ""
+    encryption: int = 0
+    user_pa: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,8 @@ class Walk:
         """Frame of each entry (uint64)."""
         pa = empty(len(self), np.uint64)
         native().ops.walk_frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
+        if self.root.encryption:
+            np.bitwise_and(pa, np.uint64(~self.root.encryption & (1 << 64) - 1), out=pa)
         return pa
 
     @cached_property
@@ -277,9 +289,12 @@ class _Native:
 
     def __init__(self, segments: Segments, root: Root):
         self.segments = segments  # keeps the memory alive
-        walk = lib.pgtable_walk_new(
-            native().ops, segments.pointer, len(segments.table), root.pa, root.levels, root.nxe
-        )
+        self.top = _top_table(segments, root)  # so does this
+        start = ffi.new("struct pgtable_root *")
+        start.pa, start.levels, start.nxe = root.pa, root.levels, root.nxe
+        start.encryption = root.encryption
+        start.top = ffi.NULL if self.top is None else _pointer(self.top)
+        walk = lib.pgtable_walk_new(native().ops, segments.pointer, len(segments.table), start)
         if not walk:
             raise MemoryError("no memory for a walk")
         self.walk = ffi.gc(walk, lib.pgtable_walk_free)
@@ -335,6 +350,15 @@ class _Native:
     def stopped(self) -> int | None:
         va = ffi.new("uint64_t *")
         return va[0] if lib.pgtable_walk_stopped(self.walk, va) else None
+
+
+def _top_table(segments: Segments, root: Root) -> np.ndarray | None:
+    """Return the top table that two copies make together, or None where there is one."""
+    if root.user_pa is None:
+        return None
+    kernel, user = segments.pages(np.array([root.pa, root.user_pa], np.uint64))
+    half = len(user) // 2
+    return np.concatenate((user[:half], kernel[half:]))
 
 
 def _pointer(column: np.ndarray) -> Any:
