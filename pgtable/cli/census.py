@@ -14,6 +14,7 @@ from ..engines.switches import Switches, resolve
 from ..files import entries_of
 from ..images.audit import recognise_census
 from ..images.containers import IMAGE
+from ..images.looks import Looks, refuse_other_than_entries
 from ..images.region_census import Region, by_region, census_of_text
 from ..streams import Stream, is_stdin, open_stream
 from .common import (
@@ -38,7 +39,8 @@ EXAMPLES = """\
   pgtable census ram.bin --image --root 0x544e000
   dmesg | pgtable census --text -
 
-ELF cores and kdump files are taken for images, others with --image.
+ELF cores, kdump, LiME and AVML files are taken for images, others with --image;
+what looks like raw memory or like /proc/PID/pagemap is refused without --raw.
 Flags and states are of present leaf entries: in others the bits mean other
 things.  Tests are every test helper of the rules, asked of every entry.
 """
@@ -92,12 +94,17 @@ def run(args: argparse.Namespace) -> int:
 def _run_file(args: argparse.Namespace, stream: Stream) -> int:
     engine = engine_of(args)
     counter = Counter()
+    looks = Looks()
     source = entries_of(stream, args.raw)
     total = None if source.entries is None else source.entries * 8
     with progress(total, "B", "census") as bar:
         for chunk in source.chunks():
             counter.add(chunk, threads=args.threads)
+            looks.add(chunk)
             bar.update(chunk.nbytes)
+    if not args.raw and source.npy is None:
+        again = args.input if stream.regular and not is_stdin(args.input) else None
+        refuse_other_than_entries(stream.name, looks, again)
     report = summary(
         counter.census(), engine, args.level, resolve(args.rules, args.shstk, args.config)
     )

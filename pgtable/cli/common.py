@@ -131,7 +131,7 @@ def add_raw_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--raw",
         action="store_true",
-        help="IN holds raw entries, although it begins like a file of another kind",
+        help="IN holds raw entries, although it looks like a file of another kind",
     )
 
 

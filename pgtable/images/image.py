@@ -107,6 +107,13 @@ class Image(ABC):
         """Return where a walk with these arguments begins; see :meth:`walk`."""
         return find_root(self, root, levels, cpu, nxe, c_bit, pti)
 
+    def entries_at(self, pa: int) -> np.ndarray | None:
+        """Return the 512 words of a page (uint64); None where the image lacks it."""
+        try:
+            return np.frombuffer(self.read(pa, PAGE), np.uint64)
+        except ValueError:
+            return None
+
     def holds(self, pa: int) -> bool:
         """Tell whether the whole page at a physical address is in the image."""
         try:

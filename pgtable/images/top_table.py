@@ -32,7 +32,7 @@ def complaint(read: Reader, pa: int, levels: int) -> str | None:
         return None  # that it is missing is said elsewhere
     if (said := _of_top(top)) is not None:
         return said
-    below = _frames(top[None], levels)
+    below = table_frames(top[None], levels)
     pages = [page for page in map(read, _some(below)) if page is not None]
     if not pages and len(below) >= _FEW:
         return f"all {len(below)} tables that it refers to are outside the image"
@@ -42,7 +42,7 @@ def complaint(read: Reader, pa: int, levels: int) -> str | None:
         bad = _nonsense(tables, level, levels)
         if bad >= _SURE and 2 * bad > len(tables):
             return f"what it refers to is no page table at level {level}"
-        below = _frames(tables, level)
+        below = table_frames(tables, level)
         pages = [page for page in map(read, _some(below)) if page is not None]
         level -= 1
         if not pages and len(below) >= _SURE:
@@ -63,7 +63,7 @@ def _of_top(top: np.ndarray) -> str | None:
     return None
 
 
-def _frames(tables: np.ndarray, level: int) -> np.ndarray:
+def table_frames(tables: np.ndarray, level: int) -> np.ndarray:
     """Return what present table entries refer to, each once."""
     table = tables & _PRESENT != 0
     if level <= 3:
