@@ -99,7 +99,7 @@ def add_root_options(parser: argparse._ActionsContainer) -> None:
         "--max-decompressed",
         type=_gibibytes,
         metavar="GIB",
-        help="what a compressed image may come to (default: 4)",
+        help="what a compressed image may come to (default: 4, or half of the free memory)",
     )
 
 

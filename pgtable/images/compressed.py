@@ -21,6 +21,16 @@ _XZ_FOOTER = 12
 NESTED = 2
 
 
+def default_limit() -> int:
+    """Return how much may be decompressed: MAX_DECOMPRESSED, or half of the free memory."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return MAX_DECOMPRESSED
+    return min(MAX_DECOMPRESSED, free * 1024 // 2)
+
+
 class DecompressedStream(io.RawIOBase):
     """What a compressed file holds, from start to end; damage is a ValueError that names it."""
 

@@ -210,6 +210,7 @@ _AT_START: tuple[tuple[bytes, Container], ...] = (
     (b"PAR1", Container("parquet", "a Parquet file", "write its entries as .npy or raw bytes")),
     (b"\x89HDF\r\n\x1a\n", Container("hdf5", "an HDF5 file", "write its entries as .npy")),
 )
+_BOOT_DISK = Container("disk", "a disk with a partition table", _DISK)
 _NPY = Container("npy", "a NumPy file of entries, no memory image", "use census or apply")
 
 #: Where the signature of a swap area ends, by size of its pages.
@@ -274,9 +275,18 @@ def _programs(head: bytes) -> Container | None:
         return Container("tar", "a tar archive", "unpack it first: tar -xf FILE")
     if head.startswith(b"\x93NUMPY"):
         return _NPY
+    if head[510:512] == b"\x55\xaa" and _partitions(head):
+        return _BOOT_DISK
     if head[64:68] == b"\x7f\x10\xda\xbe":
         return _VBOX_DISK
     return None
+
+
+def _partitions(head: bytes) -> bool:
+    """Tell whether sector 0 has a partition table: each entry empty or in use, one in use."""
+    entries = [head[at : at + 16] for at in range(446, 510, 16)]
+    used = [entry for entry in entries if any(entry)]
+    return bool(used) and all(entry[0] in (0, 0x80) and entry[4] for entry in used)
 
 
 _PRINTABLE = frozenset(range(32, 127)) | {9, 10, 12, 13, 27}

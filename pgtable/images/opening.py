@@ -53,7 +53,8 @@ def open_image(
     segments: for raw memory that does not begin at address 0 or has holes:
         (physical address, offset in the file, size) of each piece.
     parts: the other files of a kdump that makedumpfile --split wrote.
-    max_decompressed: bytes that a compressed file may come to; default: 4 GiB.
+    max_decompressed: bytes that a compressed file may come to; default: 4 GiB, or half
+        of the free memory where that is less.
 
     Uncompressed files are mapped, not read: opening takes the same time whatever the size.
     Extras are needed for zstd ("zstd"), AVML ("snappy") and kdump files that are not
@@ -70,7 +71,7 @@ def open_image(
         raise ValueError(f"segments are for raw memory, not for format {format!r}")
     if segments is not None:
         format = "raw"  # noqa: A001
-    limit = compressed.MAX_DECOMPRESSED if max_decompressed is None else max_decompressed
+    limit = compressed.default_limit() if max_decompressed is None else max_decompressed
     content = _content(path, limit)
     if format != "raw":
         content = _rearranged(path, content)
@@ -92,6 +93,8 @@ def open_image(
 def _recognise(path: Path, memory: memoryview) -> str:
     """Return the format of what is no longer compressed; ValueError for other containers."""
     found = containers.recognise(bytes(memory[: containers.HEAD]))
+    if found is None and memory[-512:][:8] == b"conectix":
+        found = containers.recognise(b"conectix")  # a disk of fixed size has its mark at the end
     if found is None:
         return "records" if records.looks_like_records(memory) else "raw"
     if found.name in FORMATS:

@@ -12,6 +12,8 @@ from .segments import PAGE, PHYSICAL_END, Segments
 
 RECORD = 8 + PAGE
 _SAMPLES = 64
+#: Records from which on a length that does not fit says "cut short".
+_SURE = 4
 
 
 def _addresses(memory: memoryview) -> np.ndarray:
@@ -27,10 +29,11 @@ def _plausible(pa: np.ndarray) -> np.ndarray:
 def looks_like_records(memory: memoryview) -> bool:
     """Tell from a few records whether this is a file of them, and no raw memory.
 
-    Raw memory of the same length would need a page address, each another
-    one, at every place where a record begins.
+    Raw memory would need a page address, each another one, at every place where a
+    record begins.  A file that ends within a record is still one, if there are many.
     """
-    if len(memory) < RECORD or len(memory) % RECORD:
+    whole = len(memory) // RECORD
+    if not whole or (len(memory) % RECORD and whole < _SURE):
         return False
     pa = _addresses(memory)
     sample = pa[np.linspace(0, len(pa) - 1, min(len(pa), _SAMPLES), dtype=np.intp)]

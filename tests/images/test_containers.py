@@ -81,6 +81,8 @@ def _tar() -> bytes:
         (SWAP + b"ULSUSPEND\0", "hibernation"),
         (SWAP + b"LINHIB0001", "hibernation"),
         (SWAP + b"SWAPSPACE2", "swap"),
+        (bytes(446) + b"\x80\x20\x21\0\x83" + bytes(59) + b"\x55\xaa", "disk"),
+        (bytes(446) + b"\0\0\x02\0\xee" + bytes(59) + b"\x55\xaaEFI PART", "disk"),
         (b"\x93NUMPY\x01\0", "npy"),
         (b"BUG: unable to handle page fault\n" * 40, "text"),
         ("BUG: unable to handle page fault\r\n".encode("utf-16") * 4, "text"),
@@ -107,6 +109,8 @@ def test_known_by_name(head: bytes, name: str) -> None:
         b"\x1f\x8b\x08\xff" + bytes(20),
         b"BZh9" + bytes(20),
         b"MZ" + bytes(100),
+        bytes(510) + b"\x55\xaa",
+        b"\xff" * 510 + b"\x55\xaa" * 2,
     ],
 )
 def test_what_is_none(content: bytes) -> None:

@@ -355,6 +355,22 @@ def test_a_format_may_be_forced(tmp_path: Path) -> None:
         assert image.read(0, 4) == b"QEVM"
 
 
+def test_a_disk_whose_mark_is_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vhd"
+    path.write_bytes(bytes(1 << 20) + b"conectix".ljust(512, b"\0"))
+    with pytest.raises(ValueError, match=r"a virtual hard disk \(VHD\)"):
+        pgtable.open_image(path)
+
+
+def test_records_that_are_cut_short_are_no_raw_memory(expected: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(lzma.decompress((DATA / "k612-128.ptpages.bin.xz").read_bytes())[:-8])
+    with pgtable.open_image(path) as image:
+        assert image.format == "records"
+        assert "cut short" in image.notes[0]
+        assert set(image.walk(ROOT).entry) < set(expected)
+
+
 def test_a_log_is_no_image(tmp_path: Path) -> None:
     path = tmp_path / "dmesg"
     path.write_text("BUG: unable to handle page fault for address: ffffc9000c6ff000\n" * 200)
