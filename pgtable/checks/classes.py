@@ -42,9 +42,8 @@ class InputClass:
 
     def __str__(self) -> str:
         if self.conditions == ((),):
-            text = "all inputs"
-        else:
-            text = " or ".join(self._text(condition) for condition in self.conditions)
+            return "all inputs" if self.exact else "some inputs, told by many bits"
+        text = " or ".join(self._text(condition) for condition in self.conditions)
         return text if self.exact else f"part of: {text}"
 
     def _text(self, condition: Condition) -> str:

@@ -41,11 +41,16 @@ class Example:
             "against": self.results[1].as_dict(),
         }
 
-    def lines(self) -> list[str]:
-        """Return it as lines of text."""
-        rows: list[tuple[str, object]] = [("entry", self.entry)]
+    def rows(self) -> list[tuple[str, Value]]:
+        """Return what the helper was called with."""
+        rows = [("entry", self.entry)]
         if self.argument:
             rows.append((self.argument_name or "argument", self.argument))
+        return rows
+
+    def lines(self) -> list[str]:
+        """Return it as lines of text."""
+        rows: list[tuple[str, object]] = list(self.rows())
         rows += [("A gives", self.results[0]), ("B gives", self.results[1])]
         one, other = self.results
         if one.kind not in ("test", "val", "swp"):

@@ -4,20 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
 
 from ..engines.interface import Engine
+from ..engines.native import native
 from ..engines.switches import Switches
 from . import inputs
+from .differential import comparable, differ, inputs_for
 from .known import KNOWN, Known
 from .laws import LAWS, Case, Law, Outcome, law
 from .recognise import Recognition, recognise
 from .report import Report, Value, aligned, counted, wrap
 from .search import Fails, Input, Search, blocks, fails_anywhere, search
 from .subject import Subject
+
+#: Gives lines that say where a helper is, of its name and the rows of an example.
+Where = Callable[[str, tuple[tuple[str, Value], ...]], list[str]]
 
 #: Called as progress(done, total), in laws.
 Progress = Callable[[int, int], None]
@@ -77,6 +82,7 @@ class LawReport(Report, Sequence[Finding]):
     tried: dict[str, int]  #: how many helpers were tried under each law
     inputs: int
     compiled_out: tuple[str, ...] = field(default=())  #: pairs that do nothing in this engine
+    held: frozenset[str] = field(default=frozenset())  #: helpers that some law is about
 
     @overload
     def __getitem__(self, index: int) -> Finding: ...
@@ -108,22 +114,37 @@ class LawReport(Report, Sequence[Finding]):
         }
 
     def __str__(self) -> str:
-        lines = [wrap(f"laws of {self.engine}", hang="  "), wrap(f"rules: {self.rules}", hang="  ")]
-        lines += _by_law(self.findings)
+        lines = [*self.head_lines(), *self.finding_lines(), *self.known_lines()]
+        return "\n".join([*lines, self.summary_line()])
+
+    def head_lines(self) -> list[str]:
+        """Return what was checked, and by whose rules."""
+        return [wrap(f"laws of {self.engine}", hang="  "), wrap(f"rules: {self.rules}", hang="  ")]
+
+    def finding_lines(
+        self, where: Where | None = None, only: Iterable[Finding] | None = None
+    ) -> Iterator[str]:
+        """Give the findings by law; ``where`` gives lines of where a helper is."""
+        return _by_law(self.findings if only is None else only, where)
+
+    def known_lines(self, whole: bool = False) -> Iterator[str]:
+        """Give the known exceptions: a summary of each, or each as a finding is shown."""
         if self.exceptions:
-            lines.append("\nknown exceptions, no findings:")
-            lines += _summary(self.exceptions)
+            yield "\nknown exceptions, no findings:"
+            yield from _whole(self.exceptions) if whole else _summary(self.exceptions)
         if self.compiled_out:
-            lines.append("\n" + wrap(f"not built in: {', '.join(self.compiled_out)}", hang="  "))
+            yield "\n" + wrap(f"not built in: {', '.join(self.compiled_out)}", hang="  ")
+
+    def summary_line(self) -> str:
+        """Return how much was tried, and how many findings there are."""
         helpers = sum(self.tried.values())
-        lines.append(
+        return (
             f"\n{counted(len(self.tried), 'law')}, {counted(helpers, 'case')},"
             f" {self.inputs:,} inputs: {counted(len(self), 'finding')}"
         )
-        return "\n".join(lines)
 
 
-def _by_law(findings: Iterable[Finding]) -> Iterator[str]:
+def _by_law(findings: Iterable[Finding], where: Where | None = None) -> Iterator[str]:
     """Give each law that is broken; levels that break it in the same way in one piece."""
     groups: dict[Any, list[Finding]] = {}
     for finding in findings:
@@ -137,6 +158,8 @@ def _by_law(findings: Iterable[Finding]) -> Iterator[str]:
             yield "\n" + wrap(f"{finding.number}. {finding.law}: {finding.sentence}", "", "   ")
             yield wrap(f"which means: {finding.meaning}", "   ")
         yield f"\n{finding}"
+        if where is not None:
+            yield from where(finding.helper, finding.rows)
         others = ", ".join(each.helper for each in same[1:])
         if others:
             yield wrap(f"the same in {others}", "    ")
@@ -144,13 +167,31 @@ def _by_law(findings: Iterable[Finding]) -> Iterator[str]:
 
 def _summary(exceptions: Iterable[Finding]) -> Iterator[str]:
     """Give each exception once, with all the helpers that it holds for."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in exceptions:
-        helper = f"{finding.with_}/{finding.helper}" if finding.with_ else finding.helper
-        groups.setdefault((finding.law, finding.inputs, finding.reason), []).append(helper)
-    for (name, limited_to, reason), helpers in groups.items():
-        yield wrap(f"{name}: {', '.join(helpers)}: {limited_to}", "  ", "    ")
+        groups.setdefault((finding.law, finding.inputs, finding.reason), []).append(finding)
+    for (name, limited_to, reason), same in groups.items():
+        helpers = ", ".join(map(_pair, same))
+        yield wrap(f"{name}: {helpers}: {limited_to}", "  ", "    ")
         yield wrap(f"({reason})", "    ", "     ")
+        smallest = (f"{label} {_short(value)}" for label, value in same[0].rows)
+        yield wrap(f"smallest: {', '.join(smallest)}", "    ", "     ")
+
+
+def _short(value: Value) -> str:
+    return str(bool(value.value)) if value.kind == "test" else f"{value.value:#x}"
+
+
+def _pair(finding: Finding) -> str:
+    return f"{finding.with_}/{finding.helper}" if finding.with_ else finding.helper
+
+
+def _whole(exceptions: Iterable[Finding]) -> Iterator[str]:
+    """Give every exception as a finding is shown, with why it is none."""
+    for finding in exceptions:
+        yield "\n" + wrap(f"{finding.number}. {finding.law}: {finding.inputs}", "", "   ")
+        yield str(finding)
+        yield wrap(f"({finding.reason})", "    ", "     ")
 
 
 def check_laws(
@@ -194,6 +235,7 @@ def check_laws(
         tried=trial.tried,
         inputs=trial.inputs,
         compiled_out=tuple(dict.fromkeys(trial.compiled_out)),
+        held=frozenset(trial.held),
     )
 
 
@@ -206,11 +248,13 @@ class _Trial:
         self.exceptions: list[Finding] = []
         self.compiled_out: list[str] = []
         self.tried: dict[str, int] = {}
+        self.held: set[str] = set()
         self.inputs = 0
 
     def try_case(self, law: Law, case: Case) -> None:
         """Try one case; what no known exception excuses is a finding."""
         given = inputs.paired(0) if case.two_words else inputs.single(0)
+        self.held |= {each.name for each in (case.helper, case.with_) if each is not None}
         self.tried[law.name] = self.tried.get(law.name, 0) + 1
         self.inputs += given.entries.size
         if not fails_anywhere(_breaks(case), given):
@@ -320,10 +364,39 @@ def _blame_one_level(findings: list[Finding], subject: Subject) -> Iterator[Find
             pairs.setdefault(subject.stems[finding.helper], []).append(finding)
     for finding in findings:
         found = pairs.get(subject.stems[finding.helper], [])
-        if finding.law != "levels_agree" or len(found) != 2:
+        if finding.law != "levels_agree":
             yield finding
+        elif len(found) != 2:
+            yield _blamed(finding, subject)
         elif finding is found[0]:
             yield _odd_one(*found)
+
+
+def _blamed(finding: Finding, subject: Subject) -> Finding:
+    """Show as judged the helper of two that is not what the rules have."""
+    if (
+        finding.with_
+        and _is_wrong(finding.with_, subject)
+        and not _is_wrong(finding.helper, subject)
+    ):
+        return _turned(finding)
+    return finding
+
+
+def _is_wrong(name: str, subject: Subject) -> bool:
+    """Tell whether a helper is otherwise than in the rules that are followed."""
+    ours = native(*subject.switches).helpers.get(name)
+    helper = subject.engine.helpers[name]
+    if ours is None or not comparable(helper, ours):
+        return False
+    return fails_anywhere(differ(helper, ours), inputs_for(helper, 0))
+
+
+def _turned(finding: Finding) -> Finding:
+    """Return a finding of two levels with the lower one as what is judged."""
+    odd = finding.with_ or finding.helper
+    rows = (*finding.rows[:-2], finding.rows[-1], finding.rows[-2])
+    return replace(finding, helper=odd, level=odd[:3], with_=finding.helper, rows=rows)
 
 
 def _odd_one(one: Finding, other: Finding) -> Finding:
@@ -333,9 +406,4 @@ def _odd_one(one: Finding, other: Finding) -> Finding:
     if other.helper in names:
         return other
     # it is the lower one of both pairs: show it as what is judged
-    rows = (*one.rows[:-2], one.rows[-1], one.rows[-2])
-    odd = one.with_ or one.helper
-    return Finding(
-        one.law, one.number, one.sentence, one.meaning, odd, one.stem, odd[:3], one.helper,
-        one.failures, one.tried, rows,
-    )  # fmt: skip
+    return _turned(one)

@@ -13,6 +13,7 @@ from ..engines.switches import COMBINATIONS, Switches
 from .differential import comparable, differ, inputs_for
 from .report import Report, wrap
 from .search import fails_anywhere
+from .subject import LEVELS, name_of
 from .variants import variants_of
 
 
@@ -61,9 +62,19 @@ def matching(switches: Switches, shared: int, known: int) -> str:
     return f"matches {switches.rules} ({switches}): {shared} helpers{but_for}"
 
 
+#: Helpers that only these rules have: a wrong bit in them makes no other rules of them.
+_OWN = {"cow": ("mkcow", "clear_cow"), "saved_dirty": ("mksaveddirty", "clear_saveddirty")}
+
+
+def _has_any(engine: Engine, stems: tuple[str, ...]) -> bool:
+    return any(name_of(stem, level) in engine.helpers for stem in stems for level in LEVELS)
+
+
 def recognise(engine: Engine) -> Recognition:
     """Return which rules and switches an engine follows, helper by helper."""
-    candidates = [_compare(engine, switches) for switches in COMBINATIONS]
+    own = {rules for rules, stems in _OWN.items() if _has_any(engine, stems)}
+    chosen = [each for each in COMBINATIONS if len(own) != 1 or each.rules in own]
+    candidates = [_compare(engine, switches) for switches in chosen]
     return min(candidates, key=_distance(engine))
 
 

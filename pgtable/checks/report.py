@@ -118,4 +118,5 @@ def bit_names(word: int, level: str, rules: str) -> str:
         names.remove("PRESENT")
     if word & large:
         names.append("frame")
-    return "|".join(names)
+    # in a swap entry not every bit has a name
+    return "|".join(names) or "|".join(f"bit {bit}" for bit in range(64) if word >> bit & 1)

@@ -70,6 +70,16 @@ def tree_of(text: str, shstk: bool | None = None, **options: Any) -> Engine:
 
     options: those of :func:`pgtable.kernel_tree`.  Raises what that raises.
     """
+    engine, warned = tree_and_warnings(text, shstk, **options)
+    for message in warned:
+        warn(message)
+    return engine
+
+
+def tree_and_warnings(
+    text: str, shstk: bool | None = None, **options: Any
+) -> tuple[Engine, list[str]]:
+    """Return what :func:`tree_of` does, and what it would warn of."""
     from ..kernel_trees import kernel_tree  # noqa: PLC0415 - few commands get here
 
     path, switched, config = split_switches(text)
@@ -77,9 +87,7 @@ def tree_of(text: str, shstk: bool | None = None, **options: Any) -> Engine:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         engine = kernel_tree(path, shstk=shstk, config=config, **options)
-    for warning in warned:
-        warn(str(warning.message))
-    return engine
+    return engine, [str(warning.message) for warning in warned]
 
 
 def split_switches(text: str) -> tuple[str, bool | None, dict[str, bool]]:

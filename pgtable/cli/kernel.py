@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import bits
-from ..checks.compare import Comparison, compare
-from ..checks.compiled_out import Without, compiled_out
-from ..checks.law_check import LawReport, check_laws
-from ..checks.recognise import matching, recognise
-from ..checks.report import counted, differing, rules_of, wrap
+from ..checks.compare import compare
+from ..checks.report import counted, rules_of, wrap
+from ..checks.tree_check import TreeCheck, check_tree
 from ..engines import buffers
 from ..engines.interface import Engine, Helper
 from ..engines.reference import reference
-from ..engines.switches import RULES, Switches, resolve
+from ..engines.switches import RULES
 from ..kernel_trees import KernelTreeEngine, KernelTreeError, cache_directory, clear_cache
-from .common import parse_number, print_json, progress, tree_of
+from .common import parse_number, print_json, progress, split_switches, tree_and_warnings, tree_of
 
 HELP = "list, check and compare the real helpers of Linux header trees"
 EXAMPLES = """\
@@ -40,6 +38,9 @@ package in two halves, either.  Switches may follow, separated by commas:
 """
 
 _LEVELS = ("pte", "pmd", "pud", "p4d", "pgd", "swp", "prot")
+
+#: Build options without which there are no shadow stacks, in the patch and as merged.
+SHADOW_STACK_OPTIONS = ("CONFIG_X86_USER_SHADOW_STACK", "CONFIG_X86_SHADOW_STACK")
 
 #: What makes ``git bisect run`` skip a commit.
 SKIP = 125
@@ -62,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     comparing.add_argument("b", metavar="TREE_B", help=f"or one of {', '.join(RULES)}")
     comparing.add_argument(
         "--strict", action="store_true", help="exit with 1 for helpers that one side lacks as well"
+    )
+    checking.add_argument(
+        "--known", action="store_true", help="show every known exception as a finding is shown"
     )
     for each in (checking, comparing):
         each.add_argument(
@@ -117,11 +121,18 @@ def _add(commands: Any, name: str, run_kernel: Any, text: str) -> argparse.Argum
 
 def _tree(args: argparse.Namespace, text: str) -> KernelTreeEngine:
     # what is checked is what was compiled of the text, not what was proved of it
-    engine = tree_of(
-        text, generated=args.generated, compiler=args.compiler, flags=args.flags, forms=False
-    )
+    engine = tree_of(text, **_options(args))
     assert isinstance(engine, KernelTreeEngine)
     return engine
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "generated": args.generated,
+        "compiler": args.compiler,
+        "flags": args.flags,
+        "forms": False,
+    }
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -161,72 +172,51 @@ def _signature(helper: Helper) -> str:
 
 
 def _check(args: argparse.Namespace) -> int:
-    engine = _tree(args, args.tree)
-    stubs = compiled_out(engine)
-    checked = Without(engine, stubs)
-    switches = _switches(engine, checked, args.rules)
-    with progress(0, "laws", "laws") as bar:
-        laws = check_laws(checked, rules=switches, progress=_show(bar))
-    with progress(0, "helpers", "reference") as bar:
-        against = compare(checked, reference(*switches), progress=_show(bar))
-    clean = laws.clean and not against.differences and not against.incomparable
+    first = _checked(args, _tree(args, args.tree), "")
+    checks = [first]
+    for switch in _other_settings(args.tree, first.engine):
+        engine, warned = tree_and_warnings(f"{args.tree},{switch}", **_options(args))
+        if not warned:  # an option that no header asks for changes nothing
+            checks.append(_checked(args, engine, switch, first.switches.rules))
+    clean = all(check.clean for check in checks)
     if args.json:
-        print_json(
-            {
-                "clean": clean,
-                "laws": laws.as_dict(),
-                "reference": against.as_dict(),
-                "compiled_out": stubs,
-                "unavailable": dict(engine.unavailable),
-            }
-        )
+        print_json({**first.as_dict(), "clean": clean, "settings": [c.as_dict() for c in checks]})
     else:
-        print("\n".join(_verdict(laws, against, switches, engine, stubs)))
+        for line in _in_order(checks, args.known):
+            print(line)
     return 0 if clean else 1
 
 
-def _switches(engine: KernelTreeEngine, checked: Engine, rules: str | None) -> Switches:
-    """Return the rules that a tree is held to."""
-    if rules is None:
-        return recognise(checked).switches
-    if rules == "base":
-        return resolve(rules, None, None)
-    return resolve(rules, engine.shstk, None)
+def _checked(
+    args: argparse.Namespace, engine: Engine, label: str, rules: str | None = None
+) -> TreeCheck:
+    """Check a tree in one setting, with a bar that says how far it is."""
+    with progress(0, "helpers", label or "check") as bar:
+        return check_tree(
+            engine,
+            args.rules or rules,
+            label,
+            lambda what, done, total: _show(bar)(done, total),
+        )
 
 
-def _verdict(
-    laws: LawReport,
-    against: Comparison,
-    switches: Switches,
-    engine: KernelTreeEngine,
-    stubs: list[str],
-) -> Iterator[str]:
-    yield str(laws)
-    yield f"\nagainst the reference of {switches.rules}:"
-    if against.incomparable:
-        yield wrap(f"other parameters or results: {', '.join(against.incomparable)}", hang="  ")
-    for difference in against.differences:
-        yield f"\n{difference}"
-    if against.known:
-        yield "\n".join(["", *against.known_lines(), ""])
-    shared = len(against.same) + len(against.differences) + len(against.known)
-    if against.differences or against.incomparable:
-        count = len(against.differences) + len(against.incomparable)
-        of_them = counted(shared + len(against.incomparable), "shared helper")
-        yield f"\n{differing(count, of_them)}"
-    else:
-        yield wrap(matching(switches, shared, len(against.known)), "  ", "    ")
-    if stubs:
-        yield wrap(
-            f"not checked, as this tree's configuration leaves them empty: {', '.join(stubs)}",
-            hang="  ",
-        )
-    if engine.unavailable:
-        yield wrap(
-            f"not checked, as they cannot be had ('pgtable kernel list' says why):"
-            f" {', '.join(engine.unavailable)}",
-            hang="  ",
-        )
+def _other_settings(text: str, engine: Engine) -> list[str]:
+    """Return the other setting of the feature, and the option off, where nobody chose."""
+    assert isinstance(engine, KernelTreeEngine)
+    _, shstk, config = split_switches(text)
+    if shstk is not None or config:
+        return []
+    options = [name for name in SHADOW_STACK_OPTIONS if engine.configured(name)]
+    return (["shstk=n"] if engine.shstk else []) + [f"{name}=n" for name in options[:1]]
+
+
+def _in_order(checks: list[TreeCheck], known: bool) -> Iterator[str]:
+    """Give the report of the first setting, what the others add, and what is known at the end."""
+    first, *others = checks
+    yield from first.lines()
+    for other in others:
+        yield from other.new_lines(first)
+    yield from first.laws.known_lines(known)
 
 
 def _compare(args: argparse.Namespace) -> int:
