@@ -9,6 +9,9 @@ from pathlib import Path
 from .image import MappedImage
 from .segments import PAGE, Segments
 
+#: VMware leaves out the hole for devices below 4 GiB.
+_VMEM_HOLE = 0xC000_0000
+
 
 def open_raw(
     path: Path, memory: memoryview, segments: Sequence[tuple[int, int, int]] | None = None
@@ -20,7 +23,15 @@ def open_raw(
 
     Raises ValueError for less than a page and for segments outside the file.
     """
+    remarks = []
     if segments is None:
+        if path.suffix == ".vmem" and len(memory) > _VMEM_HOLE:
+            rest = len(memory) - _VMEM_HOLE
+            remarks.append(
+                f"a .vmem of VMware: its memory from {_VMEM_HOLE:#x} on lies at 0x100000000 in the"
+                f" machine: --segment 0,0,{_VMEM_HOLE:#x}"
+                f" --segment 0x100000000,{_VMEM_HOLE:#x},{rest:#x}"
+            )
         if len(memory) < PAGE:
             raise ValueError(
                 f"{path}: {len(memory)} bytes are no memory image (ELF core, kdump, page records,"
@@ -35,7 +46,6 @@ def open_raw(
                 f"{path}: segment at physical {pa:#x} ends at offset {offset + size:#x},"
                 f" the file at {len(memory):#x}"
             )
-    remarks = []
     if len(memory) % PAGE:
         remarks.append(f"the file is cut short: it ends {len(memory) % PAGE} bytes into a page")
     columns = list(zip(*segments, strict=True)) or [(), (), ()]

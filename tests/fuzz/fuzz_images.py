@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import io
 import random
+import struct
 import sys
 import tempfile
 import time
@@ -32,6 +34,7 @@ from pgtable.images import start
 from pgtable.images.synthetic import FULL_MIX, synthesize, write
 
 PAGE = 4096
+CASES = Path(__file__).parents[1] / "data" / "cases"
 FORMS = ("raw", "elf", "records")
 #: What bad input may raise; anything else is a bug.
 EXPECTED = (ValueError, MemoryError, OSError)
@@ -138,7 +141,14 @@ def seeds(directory: Path) -> list[bytes]:
 
     with lzma.open(buffer, "wb", preset=0) as file:
         file.write(found[1])
-    return [*found, buffer.getvalue()]
+    raw = found[0]
+    lime = struct.pack("<4sIQQQ", b"EMiL", 1, 0, len(raw) - 1, 0) + raw
+    flat = b"makedumpfile\0".ljust(16, b"\0") + struct.pack(">qq", 1, 1)
+    flat = flat.ljust(PAGE, b"\0") + struct.pack(">qq", 0, len(found[1])) + found[1]
+    flat += struct.pack(">qq", -1, -1)
+    others = [lzma.decompress(path.read_bytes()) for path in sorted(CASES.glob("*.xz"))
+              if path.stat().st_size < 20000]  # fmt: skip
+    return [*found, buffer.getvalue(), lime, flat, gzip.compress(lime, 1), *others]
 
 
 def run(rounds: int | None, seconds: float, seed: int) -> dict[str, int]:

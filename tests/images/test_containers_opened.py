@@ -371,6 +371,14 @@ def test_records_that_are_cut_short_are_no_raw_memory(expected: np.ndarray, tmp_
         assert set(image.walk(ROOT).entry) < set(expected)
 
 
+def test_the_hole_of_a_vmem_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "guest.vmem"
+    with path.open("wb") as file:
+        file.truncate(0x1_0000_0000)
+    with pgtable.open_image(path) as image:
+        assert "--segment 0x100000000,0xc0000000,0x40000000" in image.notes[0]
+
+
 def test_a_log_is_no_image(tmp_path: Path) -> None:
     path = tmp_path / "dmesg"
     path.write_text("BUG: unable to handle page fault for address: ffffc9000c6ff000\n" * 200)
