@@ -8,12 +8,14 @@ and :func:`frame` take uint64 arrays as well.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from . import encodings
 from .engines.switches import RULES, resolve
+from .kernels import Kernel, of_rules
 
 #: Levels whose entries are decoded; the first three have helpers.
 LEVELS = ("pte", "pmd", "pud", "p4d", "pgd")
@@ -62,13 +64,14 @@ _EVERYWHERE = {
     63: ("NX", "no execution"),
 }
 _SWAP = {
-    1: ("SWP_SOFT_DIRTY", "swap entry: soft-dirty"),
-    2: ("SWP_UFFD_WP", "swap entry: write-protected by userfaultfd"),
-    3: ("SWP_EXCLUSIVE", "swap entry: the page is this process's alone"),
+    "SWP_SOFT_DIRTY": "swap entry: soft-dirty",
+    "SWP_UFFD_WP": "swap entry: write-protected by userfaultfd",
+    "SWP_EXCLUSIVE": "swap entry: the page is this process's alone",
 }
-_SWAP_TYPE_SHIFT = 59
-_SWAP_OFFSET_SHIFT = 9
-_SWAP_OFFSET_MASK = (1 << 50) - 1
+#: What bits are called in a kernel that has no use for them yet, or no longer.
+_UNUSED = {10: "SOFTW2", 11: "SOFTW3", 57: "SOFTW4", 58: "SOFTW5"}
+#: A frame above this (2**46 bytes, what four levels map) is no machine's.
+_MOST_MEMORY = 1 << 46
 
 
 def devmap_bit(rules: str) -> int:
@@ -109,9 +112,15 @@ def state(entry: int, rules: str = "cow", config: bool | None = None) -> str:
 NONE = "none"
 TABLE = "table"
 LEAF = "leaf"
-NUMA = "protnone"
-INVALID = "invalid"
-SWAP = "swap"
+NUMA = encodings.PROTNONE
+INVALID = encodings.INVALID
+SWAP = encodings.SWAP
+MIGRATION = encodings.MIGRATION
+MARKER = encodings.MARKER
+FILE = encodings.FILE
+OTHER = encodings.OTHER
+#: Kinds whose bits are no frame and flags of a page.
+SOFTWARE = (SWAP, MIGRATION, MARKER, FILE, OTHER)
 
 #: Every kind, with what it means.
 KINDS = {
@@ -121,6 +130,10 @@ KINDS = {
     NUMA: "maps a page, but no access is allowed (PRESENT=0, PROTNONE=1)",
     INVALID: "maps a large page, made invalid for a moment (PRESENT=0, PSE=1)",
     SWAP: "not present: a swap, migration or other software entry",
+    MIGRATION: "not present: a page under migration, in a device, or with broken memory",
+    MARKER: "not present: a marker, which stands for no page",
+    FILE: "not present: a page of a file that is mapped nonlinearly (before Linux 4.0)",
+    OTHER: "not present: left-over bits, which stand for nothing",
 }
 
 
@@ -186,18 +199,54 @@ class NamedBit:
 
 
 def named_bits(
-    entry: int, level: str = "pte", rules: str = "cow", config: bool | None = None
+    entry: int,
+    level: str = "pte",
+    rules: str = "cow",
+    config: bool | None = None,
+    kernel: Kernel | None = None,
 ) -> list[NamedBit]:
     """Return the set bits of an entry that are not its frame, by name, lowest first.
 
-    In a swap entry bits 9 to 63 are its offset and type, and are left out.
+    kernel: who made it; None: any that has the rules.
+    In a swap entry the bits of its offset and type are left out.
     """
     _require(level, rules)
-    if kind(entry, level) == SWAP:
-        names = {**{n: (f"bit {n}", "") for n in range(_SWAP_OFFSET_SHIFT)}, **_SWAP}
-        return [NamedBit(n, *names[n]) for n in _numbers(entry) if n in names]
+    if kind(entry, level) == SWAP and _software(entry, level, kernel):
+        return _swap_bits(entry, level, kernel)
     flags = entry & ~frame_mask(entry, level)
-    return [NamedBit(n, *_name(n, entry, level, rules, config)) for n in _numbers(flags)]
+    found = (NamedBit(n, *_name(n, entry, level, rules, config)) for n in _numbers(flags))
+    return [bit if kernel is None else _as_in(bit, kernel) for bit in found]
+
+
+def _software(entry: int, level: str, kernel: Kernel | None) -> bool:
+    return encodings.absent(entry, level, kernel).kind in SOFTWARE
+
+
+def _swap_bits(entry: int, level: str, kernel: Kernel | None) -> list[NamedBit]:
+    """Name the bits of a swap entry that are neither its type nor its offset."""
+    known = kernel or of_rules("saved_dirty")
+    if encodings.absent(entry, level, kernel).kind == FILE:
+        return [NamedBit(6, "FILE", "a page of a nonlinear file mapping")]
+    taken = known.swap.entry(31, 0) | known.swap.entry(0, 0) ^ known.swap.entry(
+        0, (1 << known.swap.offset_bits) - 1
+    )
+    found = []
+    for number in _numbers(entry & ~taken):
+        name = known.swap_bits.get(number, f"bit {number}")
+        found.append(NamedBit(number, name, _SWAP.get(name, "")))
+    return found
+
+
+def _as_in(bit: NamedBit, kernel: Kernel) -> NamedBit:
+    """Return a bit as this kernel calls it: some had no use yet, or have none any more."""
+    lacking = {
+        "UFFD_WP": not kernel.has("uffd_wp"),
+        "SOFT_DIRTY": not kernel.has("swap_soft_dirty"),
+        "DEVMAP": kernel.devmap != bit.number,
+    }
+    if lacking.get(bit.name):
+        return NamedBit(bit.number, _UNUSED[bit.number], f"no meaning in Linux {kernel.release}")
+    return bit
 
 
 def _numbers(word: int) -> Iterator[int]:
@@ -362,6 +411,9 @@ class Decoded:
     pkey: int | None  #: protection key of what maps a page
     swap_type: int | None
     swap_offset: int | None
+    special: str = ""  #: what a swap type or a marker stands for: "migration_write", "uffd_wp"
+    kernel: str = ""  #: release of the kernel that was named
+    notes: tuple[str, ...] = ()  #: what was assumed, and what does not fit
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
@@ -380,34 +432,106 @@ class Decoded:
             "pkey": self.pkey,
             "swap_type": self.swap_type,
             "swap_offset": self.swap_offset,
+            "special": self.special,
+            "kernel": self.kernel,
+            "notes": list(self.notes),
         }
 
 
 def decode(
     entry: int,
     level: str = "pte",
-    rules: str = "cow",
+    rules: str | None = None,
     shstk: bool | None = None,
     config: bool | None = None,
+    *,
+    kernel: Kernel | None = None,
+    va: int | None = None,
 ) -> Decoded:
     """Return everything that one entry (0 to 2**64-1) says.
 
+    rules: None: those of the kernel, or "cow" where none is named.
+    kernel: who made it (:func:`pgtable.kernels.find`): it settles how swap entries are laid
+        out, whether frames are inverted and what bits are called.
+    va: an address that it maps: the kernel half has no swap entries.
+
     Raises ValueError for an unknown level or rule set.
     """
+    rules = rules or (kernel.rules if kernel else "cow")
     _require(level, rules)
+    decoded = _decode_as_page(entry, level, rules, shstk, config, kernel)
+    file_entries = kernel is not None and not kernel.has("no_file_entries")
+    empty = decoded.kind == NONE and not (file_entries and entry & DIRTY)
+    if entry & PRESENT or empty:
+        return decoded
+    return _decode_absent(decoded, kernel, va is not None and va >> 63 == 1)
+
+
+def _decode_as_page(
+    entry: int,
+    level: str,
+    rules: str,
+    shstk: bool | None,
+    config: bool | None,
+    kernel: Kernel | None,
+) -> Decoded:
     what = kind(entry, level)
-    swap = what == SWAP
+    page = what in (LEAF, TABLE, NUMA, INVALID)
     return Decoded(
         entry=entry,
         level=level,
         rules=rules,
         kind=what,
         kind_text=KINDS[what],
-        bits=tuple(named_bits(entry, level, rules, config)),
+        bits=tuple(named_bits(entry, level, rules, config, kernel)),
         state=None if what in (SWAP, NONE) else state(entry, rules, config),
         state_class=classify(entry, level, rules, shstk, config),
-        frame=None if what in (SWAP, NONE) else frame(entry, level),
+        frame=frame(entry, level) if page else None,
         pkey=(entry & PKEY) >> 59 if what in (LEAF, NUMA, INVALID) else None,
-        swap_type=entry >> _SWAP_TYPE_SHIFT if swap else None,
-        swap_offset=(~entry >> _SWAP_OFFSET_SHIFT) & _SWAP_OFFSET_MASK if swap else None,
+        swap_type=None,
+        swap_offset=None,
+        kernel=kernel.release if kernel else "",
+        notes=kernel.assumed if kernel else (),
+    )
+
+
+def _decode_absent(decoded: Decoded, kernel: Kernel | None, kernel_half: bool) -> Decoded:
+    """Fill in what an entry with PRESENT=0 stands for, as :func:`encodings.absent` names it."""
+    entry, level = decoded.entry, decoded.level
+    what = encodings.absent(entry, level, kernel, kernel_half)
+    if what.kind in (NUMA, INVALID):
+        number, note = _absent_frame(entry, level, kernel)
+        return replace(
+            decoded,
+            kind=what.kind,
+            kind_text=what.text,
+            frame=number,
+            state=state(entry, decoded.rules),
+            notes=decoded.notes + note,
+        )
+    return replace(
+        decoded,
+        kind=what.kind,
+        kind_text=what.text,
+        state=None,
+        state_class=StateClass("", "the states are those of present leaf entries"),
+        frame=what.frame,
+        swap_type=what.type,
+        swap_offset=what.offset,
+        special=what.name,
+        notes=decoded.notes + ((what.assumed,) if what.assumed else ()),
+    )
+
+
+def _absent_frame(entry: int, level: str, kernel: Kernel | None) -> tuple[int, tuple[str, ...]]:
+    """Return the frame number of a page without access, and a note where it is a guess."""
+    inverted = frame(entry, level)
+    plain = (entry & frame_mask(entry, level)) >> 12
+    if kernel is not None:
+        return (inverted if kernel.inverted else plain), ()
+    if inverted << 12 < _MOST_MEMORY or plain << 12 >= _MOST_MEMORY:
+        return inverted, ()
+    return plain, (
+        f"the frame is not inverted, as before Linux 4.19: inverted it would be"
+        f" {inverted:#x}, more than machines have",
     )

@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TextIO
 
 from tabulate import tabulate
@@ -18,6 +19,7 @@ from ..engines.interface import Engine
 from ..engines.native import native
 from ..engines.reference import reference
 from ..engines.switches import RULES
+from ..kernels import SWAP_LAYOUTS, Kernel, find, of_rules
 from ..notation import parse_entry
 
 
@@ -44,6 +46,34 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="who computes (default: native); a TREE is a directory of kernel headers,"
         " with switches as 'pgtable kernel --help' tells",
     )
+
+
+def add_kernel_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that say which kernel made the entries."""
+    parser.add_argument(
+        "--kernel",
+        metavar="RELEASE",
+        help="who made the entries, as uname -r prints it: settles rules, frames of PROT_NONE"
+        " entries and how swap entries are laid out",
+    )
+    parser.add_argument(
+        "--swap-layout",
+        choices=tuple(SWAP_LAYOUTS),
+        help="how swap entries are laid out, whatever --kernel says",
+    )
+
+
+def kernel_of(args: argparse.Namespace) -> Kernel | None:
+    """Return the kernel that the options name; None: they name none.
+
+    Raises ValueError for a release that cannot be read.
+    """
+    rules = getattr(args, "rules", None)
+    if args.kernel is not None:
+        return find(args.kernel, rules=rules, swap_layout=args.swap_layout)
+    if args.swap_layout is None:
+        return None
+    return replace(of_rules(rules or "cow"), swap_layout=args.swap_layout)
 
 
 def engine_of(args: argparse.Namespace, **options: Any) -> Engine:

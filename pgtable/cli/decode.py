@@ -14,7 +14,7 @@ from ..engines.interface import Engine
 from ..engines.switches import RULES, resolve
 from ..images.region_census import state_text
 from ..images.text import Record
-from .common import engine_of, parse_number, print_json
+from .common import add_kernel_options, engine_of, kernel_of, parse_number, print_json
 from .ranges import wrapped
 from .text_input import read_text, remarks
 
@@ -24,6 +24,7 @@ EXAMPLES = """\
   pgtable decode 8000000000000867
   pgtable decode --level pmd --rules saved_dirty 0x84000000000008a5
   pgtable decode --no-shstk 0x8000000000000065
+  pgtable decode --kernel 4.15.0-29-generic 0x2460002
   pgtable decode --engine ~/linux 0x8000000000000865
   dmesg | pgtable decode --from -
 
@@ -53,9 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="pte",
         help="level of the entries, where it is not known (default: pte)",
     )
-    parser.add_argument(
-        "--rules", choices=RULES, default="cow", help="whose semantics apply (default: cow)"
-    )
+    parser.add_argument("--rules", choices=RULES, help="whose semantics apply (default: cow)")
+    add_kernel_options(parser)
     parser.add_argument(
         "--shstk",
         action=argparse.BooleanOptionalAction,
@@ -74,6 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    args.known = kernel_of(args)
+    args.rules = args.rules or (args.known.rules if args.known else "cow")
     resolve(args.rules, args.shstk, None)
     args.asked = _asked(args)
     if args.text is not None:
@@ -83,7 +85,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.entries:
         raise ValueError("no entries; name some, or a text with --from")
     entries = [buffers.as_int(parse_number(text, "entry"), "entry") for text in args.entries]
-    found = [bits.decode(entry, args.level, args.rules, args.shstk) for entry in entries]
+    found = [
+        bits.decode(entry, args.level, args.rules, args.shstk, kernel=args.known)
+        for entry in entries
+    ]
     if args.json:
         print_json([_dict(decoded, args.asked) for decoded in found])
         return 0
@@ -141,7 +146,7 @@ _FRAME = bits.LEAF_FRAME["pud"]
 
 def _decode_record(record: Record, args: argparse.Namespace) -> bits.Decoded:
     level = bits.LEVELS[record.level - 1] if record.level else args.level
-    return bits.decode(record.entry, level, args.rules, args.shstk)
+    return bits.decode(record.entry, level, args.rules, args.shstk, kernel=args.known, va=record.va)
 
 
 def _record_dict(record: Record, args: argparse.Namespace) -> dict[str, Any]:
@@ -189,7 +194,8 @@ def _frame_line(frame: int) -> str:
 
 def text(decoded: bits.Decoded, asked: Engine | None = None) -> str:
     """Return the lines that a person reads, with the tests that are true to an engine."""
-    lines = [f"{decoded.entry:#018x}  {decoded.level}, rules {decoded.rules}"]
+    of = f", Linux {decoded.kernel}" if decoded.kernel else ""
+    lines = [f"{decoded.entry:#018x}  {decoded.level}, rules {decoded.rules}{of}"]
     lines.append(f"  kind    {decoded.kind_text}")
     if decoded.state is not None:
         lines.append(f"  state   {decoded.state}")
@@ -199,10 +205,14 @@ def text(decoded: bits.Decoded, asked: Engine | None = None) -> str:
     if decoded.frame is not None:
         lines.append(_frame_line(decoded.frame))
     if decoded.swap_type is not None:
-        lines.append(f"  swap    type {decoded.swap_type}, offset {decoded.swap_offset:#x}")
+        special = f": {decoded.special}" if decoded.special else ""
+        lines.append(
+            f"  swap    type {decoded.swap_type}, offset {decoded.swap_offset:#x}{special}"
+        )
     if decoded.pkey is not None:
         lines.append(f"  pkey    {decoded.pkey}")
     lines += [f"  bit {bit.number:2}  {bit.name:12} {bit.meaning}" for bit in decoded.bits]
+    lines += [wrap(note, "  note    ", " " * 10) for note in decoded.notes]
     if asked is not None:
         tests = ", ".join(_true_tests(asked, decoded)) or "no test"
         lines.append(wrap(f"{tests}, says {asked.name}", "  true    ", " " * 10))
