@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ..images import Image, Walk, open_image
-from ..images.compressed import head
-from ..images.containers import IMAGE, recognise
 from .walk import add_root_options, image_arguments, root_arguments
 
 IMAGE_HELP = "memory image: ELF core, kdump, LiME, AVML or raw memory, also .xz, .gz"
@@ -46,9 +43,3 @@ def walk_as_dict(walk: Walk) -> dict[str, Any]:
         "entries": len(walk),
         "notes": walk.notes,
     }
-
-
-def looks_like_image(path: str) -> bool:
-    """Tell from its first bytes whether a file can only be an image (ELF, kdump, LiME, AVML)."""
-    found = recognise(head(Path(path)))
-    return found is not None and found.group == IMAGE

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Compressed files: as a stream, or decompressed into memory up to a limit."""
+"""Compressed images, decompressed into memory up to a limit."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .containers import COMPRESSED, HEAD, Container, recognise
+from ..unpacking import Unpacked
+from .containers import COMPRESSED, Container, recognise
 
 #: A small file may hold endless zeros; beyond this it has to be decompressed on disk.
 MAX_DECOMPRESSED = 4 << 30
@@ -31,81 +28,10 @@ def default_limit() -> int:
     return min(MAX_DECOMPRESSED, free * 1024 // 2)
 
 
-class DecompressedStream(io.RawIOBase):
-    """What a compressed file holds, from start to end; damage is a ValueError that names it."""
-
-    def __init__(self, path: object, file: Any, container: Container):
-        self._path = path
-        self._name = container.name
-        self._stream, damage = _decoder(path, file, container.name)
-        self._damage: tuple[type[Exception], ...] = (*damage, EOFError)
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as one step of the decoder does; 0 at the end."""
-        view = memoryview(buffer).cast("B")
-        try:
-            data = self._stream.read(len(view))
-        except self._damage as error:
-            raise ValueError(
-                f"{self._path}: damaged or cut short: no whole {self._name} file ({error})"
-            ) from None
-        view[: len(data)] = data
-        return len(data)
-
-
 def is_compressed(start: bytes) -> bool:
     """Tell from its first bytes whether a file is compressed in a way that is read here."""
     found = recognise(start)
     return found is not None and found.group == COMPRESSED
-
-
-def _decoder(path: object, file: Any, name: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    if name in ("xz", "lzma"):
-        return lzma.open(file), (lzma.LZMAError,)
-    if name == "gzip":
-        return gzip.open(file), (gzip.BadGzipFile, zlib.error)
-    if name == "bzip2":
-        return bz2.open(file), (OSError, ValueError)
-    try:
-        import zstandard  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ValueError(
-            f"{path}: zstd needs the package zstandard: pip install 'pgtable[zstd]'"
-        ) from None
-    return _ZstdFrames(file, zstandard.ZstdDecompressor()), (zstandard.ZstdError,)
-
-
-class _ZstdFrames:
-    """The frames of a zstd file, one after another; EOFError where the last is not whole."""
-
-    def __init__(self, file: Any, decompressor: Any):
-        self._file = file
-        self._decompressor = decompressor
-        self._frame: Any = None
-        self._input = b""
-        self._output = b""
-
-    def read(self, n: int) -> bytes:
-        while not self._output:
-            if not self._input:
-                # little at a time: a block of 4 bytes may hold 128 KiB
-                self._input = self._file.read(4096)
-            if not self._input:
-                if self._frame is not None:
-                    raise EOFError("the last frame is not whole")
-                return b""
-            if self._frame is None:
-                self._frame = self._decompressor.decompressobj()
-            self._output = self._frame.decompress(self._input)
-            self._input = self._frame.unused_data if self._frame.eof else b""
-            if self._frame.eof:
-                self._frame = None
-        data, self._output = self._output[:n], self._output[n:]
-        return data
 
 
 def decompress(
@@ -120,7 +46,7 @@ def decompress(
     size = announced_size(file, container.name)
     if size is not None and size > limit:
         raise ValueError(_too_much(path, limit, f"{size / (1 << 30):.1f} GiB"))
-    stream = DecompressedStream(path, file, container)
+    stream = Unpacked(str(path), container.name, file)  # type: ignore[arg-type]
     content = bytearray()
     buffer = bytearray(_CHUNK)
     while n := stream.readinto(buffer):
@@ -132,30 +58,6 @@ def decompress(
             f"{path}: damaged or cut short: {len(content)} of {size} bytes decompressed"
         )
     return content
-
-
-def head(path: Path) -> bytes:
-    """Return the first bytes of what a regular file holds, decompressed as images are.
-
-    Nothing for a pipe, which could not be read again; what there is of a damaged file.
-    """
-    if not path.is_file():
-        return b""
-    with path.open("rb") as raw:
-        file: Any = raw
-        start = file.read(HEAD)
-        for _ in range(NESTED):
-            container = recognise(start)
-            if container is None or container.group != COMPRESSED:
-                break
-            if file is raw:
-                raw.seek(0)
-            file = io.BufferedReader(DecompressedStream(path, file, container), HEAD)
-            try:
-                start = file.peek(HEAD)[:HEAD]
-            except ValueError:
-                return b""  # whoever reads it all will say what is wrong
-        return start
 
 
 def _too_much(path: Path, limit: int, size: str) -> str:

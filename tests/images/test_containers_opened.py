@@ -262,7 +262,7 @@ def test_compressed_once_or_twice(
         assert np.array_equal(image.walk(ROOT).entry, expected)
     for size in (20, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:size])
-        with pytest.raises(ValueError, match="damaged or cut short"):
+        with pytest.raises(ValueError, match=r"damaged .* file"):
             pgtable.open_image(path)
 
 
@@ -293,7 +293,7 @@ def test_the_limit_is_said_before_anything_is_decompressed(
     def fails(*args: object) -> None:
         raise AssertionError("decompressed")
 
-    monkeypatch.setattr("pgtable.images.compressed.DecompressedStream", fails)
+    monkeypatch.setattr("pgtable.images.compressed.Unpacked", fails)
     with pytest.raises(ValueError, match="raise --max-decompressed"):
         pgtable.open_image(path, max_decompressed=1 << 20)
 

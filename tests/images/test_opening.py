@@ -143,8 +143,8 @@ def test_every_truncation_is_a_message_or_a_note(
         (b"\x7fELF\x01" + bytes(100), "32-bit ELF"),
         (b"\x7fELF\x02\x01\x01", "cut short within its ELF header"),
         (Path(sys.executable).resolve().read_bytes()[:4096], "not a core"),
-        (b"\xfd7zXZ\0" + bytes(50), "damaged or cut short"),
-        (lzma.compress(bytes(9999))[:-20], "damaged or cut short"),
+        (b"\xfd7zXZ\0" + bytes(50), "damaged xz file"),
+        (lzma.compress(bytes(9999))[:-20], "damaged xz file"),
         (b"KDUMP   " + bytes(50), "cut short|need the package drgn"),
     ],
 )
