@@ -25,6 +25,7 @@ EXAMPLES = """\
   pgtable audit vmcore
   pgtable audit vmcore --cpu 1 --physical-bits 46 --json
   pgtable audit ram.bin --root 0x544e000 --rules base
+  pgtable audit vmcore --memory 0-0xa0000 --memory 0x100000-0x7ffe0000
 
 Without --rules the rule set is recognised from the entries; the evidence is
 printed.  Exit code 1: there are findings that are more than a note.
@@ -39,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory",
         action="append",
         metavar="START-END",
-        help="physical memory of the machine (default: what the image holds, unless it is"
-        " reduced to its page tables); may be repeated",
+        help="physical memory of the machine (default: what the image holds, if that is all:"
+        " a dump that was filtered does not say); may be repeated",
     )
     parser.add_argument(
         "--physical-bits", type=int, metavar="N", help="width of physical addresses, from CPUID"

@@ -28,6 +28,7 @@ EXAMPLES = """\
 
 Each transition names the helpers that turn the one entry into the other, found
 by running them; several are listed if the entries cannot tell which it was.
+Images of two boots, kernels or processes are warned about first.
 Exit code 1: something differs.
 """
 
@@ -57,14 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    with open_from(args.before, args) as image:
-        before = walk_from(image, args)
+    with open_from(args.before, args) as old:
+        before = walk_from(old, args)
     if args.root_after is not None:
         args.root = parse_number(args.root_after, "--root-after")
     args.cpu = args.cpu if args.cpu_after is None else args.cpu_after
-    with open_from(args.after, args) as image:
-        after = walk_from(image, args)
-    found = diff(before, after, rules=args.rules, longest=args.longest)
+    with open_from(args.after, args) as new:
+        after = walk_from(new, args)
+    found = diff(before, after, rules=args.rules, longest=args.longest, images=(old, new))
     if args.json:
         report = {
             "before": {"image": args.before, **walk_as_dict(before)},
@@ -79,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(found: Diff, rows: int) -> None:
+    for warning in found.warnings:
+        print(wrapped(warning, "", "warning: "))
     print(wrapped(found.recognised.text))
     rules = found.recognised.rules or "cow"
     appeared, vanished = (_total(side) for side in (found.appeared, found.vanished))

@@ -19,7 +19,9 @@ from ..engines.native import native
 from .audit.recognise import Recognised, recognise
 from .audit.rows import CHUNK
 from .explain import explain
+from .image import Image
 from .regions import SIZES, Runs, in_kernel_half, runs
+from .same_machine import doubts
 from .walk import KIND_NAMES, Kind, Walk
 
 LEVEL_NAMES = ("", "pte", "pmd", "pud", "p4d", "pgd")
@@ -95,6 +97,7 @@ class Diff:
     appeared: Sequence[OneSided]
     vanished: Sequence[OneSided]
     dirtied: Dirtied
+    warnings: Sequence[str] = ()  #: why the two may not be of one boot, or of one process
 
     @property
     def differs(self) -> bool:
@@ -115,6 +118,7 @@ class Diff:
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
         return {
+            "warnings": list(self.warnings),
             "states": [
                 {"before": before, "after": after, "entries": entries}
                 for (before, after), entries in self.states.items()
@@ -160,6 +164,7 @@ def diff(
     rules: str | None = None,
     engine: Engine | None = None,
     longest: int = 2,
+    images: tuple[Image, Image] | None = None,
 ) -> Diff:
     """Compare two walks.
 
@@ -167,6 +172,7 @@ def diff(
     engine: who explains; None: the native engine of the rules (where nothing
         tells them: of the default rules, cow).
     longest: how many helpers an explanation may have in a row.
+    images: where the walks come from; if they are of two boots, ``warnings`` says so.
     """
     recognised = recognise(after, rules)
     if engine is None:
@@ -191,6 +197,7 @@ def diff(
         appeared=_one_sided(_Side.of(after, rows.only_after)),
         vanished=_one_sided(_Side.of(before, rows.only_before)),
         dirtied=_dirtied(old, new, _Side.of(after, rows.only_after), cow),
+        warnings=doubts(before, after, images),
     )
 
 

@@ -19,7 +19,7 @@ def test_a_clean_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", NEW]) == 0
     out = capsys.readouterr().out
     assert "rules saved_dirty" in out
-    assert "0 findings, 0 notes" in out
+    assert "0 findings, 1 note\n" in out
     assert "not applied: outside-memory" in out
     assert max(map(len, out.splitlines()[1:])) <= 80
 
@@ -30,7 +30,7 @@ def test_old_kernels_are_recognised(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rules base" in out
     assert "2,956 (Write=0,Dirty=1,Cow=0)" in out
     assert "not applied: user-shadow-stack: rules base allow it" in out
-    assert "0 findings, 1 note" in out
+    assert "0 findings, 2 notes" in out
 
 
 def test_findings_are_shown_with_ranges_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +65,8 @@ def test_json_has_everything(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([str(DATA / "k612-128.json")], "is text; decode --from"),
         ([NEW, "--memory", "12"], "--memory: '12' is not START-END"),
+        ([NEW, "--memory", "0-0x20000000000000"], "physical addresses have 52 bits"),
+        ([NEW, "--memory", "2-1"], "ends before it starts"),
         ([NEW, "--memory", "0-x"], "--memory: 'x' is no number"),
         ([NEW, "--physical-bits", "99"], "32 to 52"),
         ([NEW, "--cpu", "7"], "no processor 7"),

@@ -87,3 +87,27 @@ def test_the_root_of_the_second_may_be_another(capsys: pytest.CaptureFixture[str
 def test_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", NEW, "/nonexistent"]) == 2
     assert "nonexistent" in capsys.readouterr().err
+
+
+OLD = str(DATA / "k61-256.vmcore.xz")
+
+
+def test_two_machines_are_warned_about_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", NEW, OLD]) == 1
+    out = capsys.readouterr().out
+    assert out.count("warning: ") == 4
+    assert out.index("warning: another kernel (OSRELEASE") < out.index("the same,")
+    assert main(["diff", NEW, OLD, "--json"]) == 1
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert [text.partition(" (")[0] for text in warnings] == [
+        "another kernel",
+        "another build of the kernel",
+        "another boot",
+        "another top table",
+    ]
+
+
+def test_no_warning_for_two_processors_and_roots(capsys: pytest.CaptureFixture[str]) -> None:
+    for more in (["--cpu-after", "1"], ["--root-after", "0x54f2000"]):
+        assert main(["diff", NEW, NEW, "--json", *more]) == 1
+        assert json.loads(capsys.readouterr().out)["warnings"] == []

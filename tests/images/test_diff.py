@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -421,3 +422,71 @@ def test_a_fork_made_the_childs_entries_old(name: str, rules: str) -> None:
     assert explained > 0.99 * sum(change.entries for change in kept)
     assert kept[0].explanations == ["pte_mkold"]
     assert any(change.explanations == ["pte_clear_uffd_wp,pte_mkold"] for change in kept)
+
+
+# ---- two moments of one machine?
+
+
+def origin(name: str, **changes: Any) -> tuple[Walk, Any]:
+    """Return the walk of a dump, and its image with other kernel notes."""
+    with open_image(DATA / f"{name}.vmcore.xz") as image:
+        walk = image.walk()
+    image.kernel = replace(image.kernel, **changes)
+    return walk, image
+
+
+def test_one_machine_gives_no_warning() -> None:
+    walk, image = origin("k612-128")
+    assert diff(walk, walk, images=(image, image)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"release": "6.12.118"},
+            ["OSRELEASE 6.12.117+deb12-cloud-amd64, then 6.12.118", "cannot be compared"],
+        ),
+        ({"build_id": "abcd"}, ["another build", "then abcd", "cannot be compared"]),
+        ({"offset": 0x1000000}, ["KERNELOFFSET 2c400000, then 1000000", "cannot be compared"]),
+        ({"phys_base": 0x5000000}, ["phys_base", "then 0x5000000", "frames cannot be compared"]),
+    ],
+)
+def test_another_kernel_or_boot_is_warned_about(changes: dict[str, Any], words: list[str]) -> None:
+    walk, image = origin("k612-128")
+    _, other = origin("k612-128", **changes)
+    found = diff(walk, walk, images=(image, other))
+    assert len(found.warnings) == 1
+    assert all(word in found.warnings[0] for word in words)
+    assert found.as_dict()["warnings"] == list(found.warnings)
+
+
+def test_what_an_image_does_not_say_is_no_doubt() -> None:
+    walk, image = origin("k612-128")
+    _, silent = origin("k612-128", release=None, build_id=None, offset=None, phys_base=None)
+    assert diff(walk, walk, images=(image, silent)).warnings == ()
+
+
+def rooted(walk: Walk, **changes: Any) -> Walk:
+    made = vars(walk).copy()
+    other = Walk.__new__(Walk)
+    vars(other).update(made, root=walk.root._replace(**changes))
+    return other
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"levels": 5}, ["(4, then 5)", "top tables cannot be compared"]),
+        ({"encryption": 1 << 47}, ["(0x0, then 0x800000000000)", "every entry differs"]),
+        ({"pa": 0x54F2000}, ["0x544e000", "0x54f2000", "of another process"]),
+        ({"pa": 0x54F2000, "origin": "root from VMCOREINFO, levels from"}, ["another process"]),
+        ({"pa": 0x54F2000, "origin": "root from CR3 of processor 1, levels from CR4"}, []),
+        ({"pa": 0x54F2000, "origin": "root from an argument, levels from CR4"}, []),
+    ],
+)
+def test_another_root_or_reading_is_warned_about(changes: dict[str, Any], words: list[str]) -> None:
+    walk, image = origin("k612-128")
+    found = diff(walk, rooted(walk, **changes), images=(image, image))
+    assert len(found.warnings) == bool(words)
+    assert all(word in found.warnings[0] for word in words)

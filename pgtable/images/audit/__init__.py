@@ -16,8 +16,9 @@ import numpy as np
 
 from ...engines.switches import RULES as RULE_SETS
 from ..image import Image
-from ..regions import SIZES, Intervals, Runs, runs
+from ..regions import SIZES, Runs, runs
 from ..walk import MAX_REPORTS, Walk
+from .memory import find_memory
 from .recognise import Recognised, recognise, recognise_census
 from .rows import Machine, chunks, find_machine
 from .rules import RULES, SEVERITIES, Rule
@@ -35,9 +36,6 @@ __all__ = [
 ]
 
 _CR4_CET = 1 << 23
-
-#: An image that holds less than this share of the mapped memory is taken as reduced.
-REDUCED = 0.5
 
 
 @dataclass(frozen=True)
@@ -133,47 +131,23 @@ def audit(
     image: where it comes from: which physical memory there is, and CR4.
     rules: the rule set of the kernel; None: recognised from the entries.
     memory: the machine's physical memory, [start, end) a row; None: what the
-        image holds, if that is at least half of what is mapped (an image
-        may be reduced to the pages of its tables).
+        image holds, if that is all there is (see :mod:`.memory`).
     physical_bits: width of physical addresses, 32 to 52; None: not known.
 
-    Raises ValueError for an unknown rule set, an impossible width and ranges
-    that end before they start.
+    Raises ValueError for an unknown rule set, an impossible width, and ranges
+    that end before they start or are no physical addresses.
     """
     if rules is not None and rules not in RULE_SETS:
         raise ValueError(f"no such rules: {rules!r}; these exist: {', '.join(RULE_SETS)}")
     if physical_bits is not None and not 32 <= physical_bits <= 52:
         raise ValueError(f"physical_bits is {physical_bits}; processors have 32 to 52")
     recognised = recognise(walk, rules)
-    ranges = _memory(walk, image, memory)
-    machine = find_machine(walk, ranges, physical_bits)
+    known = find_memory(walk, image, memory)
+    machine = find_machine(walk, known, physical_bits, recognised.rules or "cow")
     applied, skipped = _applicable(recognised, machine)
     findings = _run(walk, applied, machine)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.rule.severity))
     return Audit(recognised, findings, skipped, _limits(walk, image, physical_bits), len(walk))
-
-
-def _memory(walk: Walk, image: Image | None, given: Any) -> Intervals | None:
-    if given is not None:
-        ranges = np.asarray(given, np.uint64).reshape(-1, 2)
-        if np.any(ranges[:, 1] < ranges[:, 0]):
-            raise ValueError("memory has a range that ends before it starts")
-        return Intervals(ranges[:, 0], ranges[:, 1] - ranges[:, 0])
-    if image is None:
-        return None
-    ranges = image.ranges
-    held = Intervals(ranges[:, 0], ranges[:, 1] - ranges[:, 0])
-    return None if _is_reduced(walk, held) else held
-
-
-def _is_reduced(walk: Walk, memory: Intervals) -> bool:
-    """Tell whether most of what is mapped is missing from the image."""
-    mapped = inside = 0
-    for rows in chunks(walk):
-        pa, size = rows.pa[rows.leaf], rows.size[rows.leaf]
-        mapped += len(pa)
-        inside += int(memory.contain(pa, size).sum())
-    return inside < mapped * REDUCED
 
 
 def _applicable(
@@ -186,7 +160,7 @@ def _applicable(
             why_not = f"rules {recognised.rules} allow it"
         if why_not is None:
             applied.append(rule)
-        else:
+        elif why_not:
             skipped.append((rule, why_not))
     return applied, skipped
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Rows:
         self.entry: np.ndarray = walk.entry[rows]
         self.level: np.ndarray = walk.level[rows]
         self.pa: np.ndarray = walk.pa[rows]
+        self.kind: np.ndarray = walk.kind[rows]
         self.writable: np.ndarray = walk.writable[rows]
         self.user: np.ndarray = walk.user[rows]
         self.nx: np.ndarray = walk.nx[rows]
@@ -90,21 +92,35 @@ def chunks(walk: Walk) -> Iterator[Rows]:
         yield Rows(walk, first, min(first + CHUNK, len(walk.va)))
 
 
+class Memory(NamedTuple):
+    """The machine's memory, as far as it is known."""
+
+    ranges: Intervals | None  #: None: not known, see ``why``
+    why: str = ""  #: why not, and the mend
+    incomplete: str = ""  #: why the image may lack tables that the machine had; "" if it may not
+
+
 @dataclass(frozen=True)
 class Machine:
     """What is known beside the rows; None: not known."""
 
     memory: Intervals | None  #: physical memory
+    memory_why: str  #: why that is not known
+    incomplete: str  #: why the image may lack tables that the machine had; "" if it may not
     physical_bits: int | None  #: width of physical addresses
     nxe: bool  #: EFER.NXE: bit 63 means no execution
     tables: Intervals  #: pages that hold page tables
     missing_tables: Intervals  #: pages of tables that the image lacks
+    tops: tuple[int, ...]  #: the top table; with page-table isolation, both copies
+    levels: int  #: of tables
+    encryption: int  #: the bit that says "encrypted" (SME, SEV); no part of a frame
+    cow: int  #: bit 58 where it keeps dirtiness, else 0
     loops: np.ndarray  #: va | level of entries that refer to a table above them, ascending
     user_code: Intervals  #: pages that user mode may execute
     kernel_code: Intervals  #: pages that the kernel may execute
 
 
-def find_machine(walk: Walk, memory: Intervals | None, physical_bits: int | None) -> Machine:
+def find_machine(walk: Walk, memory: Memory, physical_bits: int | None, rules: str) -> Machine:
     """Collect what rules ask of other rows: tables, code."""
     user_code, kernel_code = _Collector(), _Collector()
     for rows in chunks(walk):
@@ -112,15 +128,22 @@ def find_machine(walk: Walk, memory: Intervals | None, physical_bits: int | None
         for collector, mask in ((user_code, code & rows.user), (kernel_code, code & ~rows.user)):
             collector.add(rows.pa[mask], rows.size[mask])
     loops = [report.va | report.level + 1 for report in walk.reports if report.kind == "loop"]
+    root = walk.root
     return Machine(
-        memory,
-        physical_bits,
-        walk.root.nxe,
-        _pages(walk.tables.pa),
-        _pages(walk.tables.pa[~walk.tables.inside]),
-        np.array(sorted(loops), np.uint64),
-        user_code.intervals(),
-        kernel_code.intervals(),
+        memory=memory.ranges,
+        memory_why=memory.why,
+        incomplete=memory.incomplete,
+        physical_bits=physical_bits,
+        nxe=root.nxe,
+        tables=_pages(walk.tables.pa),
+        missing_tables=_pages(walk.tables.pa[~walk.tables.inside]),
+        tops=(root.pa,) if root.user_pa is None else (root.pa, root.user_pa),
+        levels=root.levels,
+        encryption=root.encryption,
+        cow=bits.cow_bit(rules),
+        loops=np.array(sorted(loops), np.uint64),
+        user_code=user_code.intervals(),
+        kernel_code=kernel_code.intervals(),
     )
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from ... import bits
 from ..regions import SIZES
+from ..walk import Kind
 from .rows import Machine, Rows, any_of
 
 #: Worst first.  "note" is worth knowing and no fault.
@@ -20,6 +22,9 @@ SEVERITIES = ("high", "medium", "low", "note")
 
 SHADOW_STACK_RULES = ("cow", "saved_dirty")
 ALL_RULES = ("base", "cow", "saved_dirty")
+
+#: ``_PAGE_SWP_UFFD_WP``
+_SWP_UFFD_WP = 1 << 2
 
 Predicate = Callable[[Rows, Machine], np.ndarray]
 
@@ -37,6 +42,7 @@ class Rule:
     kernels: str = "all kernels"
     partner: Callable[[Rows, bool], np.ndarray] | None = None  #: what else makes it one
     why_not: Callable[[Machine], str | None] = lambda _: None  #: why it cannot be applied
+    #: "": another rule stands in its place, which is not worth a word
 
 
 # ---- where dirtiness is kept
@@ -99,6 +105,49 @@ def _among(
     return rows.only(test(rows.pa[where], rows.size[where]), where)
 
 
+# ---- what userfaultfd protects, what was written and is executed
+
+
+def _uffd_wp_writable(rows: Rows, _: Machine) -> np.ndarray:
+    mapped = (rows.leaf | (rows.kind == Kind.PROT_NONE)) & ~rows.kernel & (rows.level <= 2)
+    return mapped & any_of(rows.entry, bits.UFFD_WP) & rows.write_bit
+
+
+def _writable_types() -> frozenset[int]:
+    """Return the swap types that say "writable" in some configuration of some kernel.
+
+    The special types are numbered upwards so that the last is 31: hwpoison, migration
+    (read, read exclusive since 5.19, write), device memory (write, read, exclusive
+    ones), marker.  Each may be configured out.  Source: include/linux/swap.h.
+    """
+    migrations = (["read", "write"], ["read", "read", "write"])
+    devices: tuple[list[str], ...] = (
+        [],
+        ["write", "read"],
+        ["write", "read", "read"],
+        ["write", "read", "write", "read"],
+    )
+    found = set()
+    for migration, device, marker in product(migrations, devices, ([], ["marker"])):
+        names = [*migration, *device, *marker]
+        found |= {32 - len(names) + i for i, name in enumerate(names) if name == "write"}
+    return frozenset(found)
+
+
+_WRITABLE_TYPES = np.array(sorted(_writable_types()), np.uint64)
+
+
+def _uffd_wp_migration(rows: Rows, _: Machine) -> np.ndarray:
+    migration = (rows.kind == Kind.MIGRATION) & ~rows.kernel & (rows.level <= 2)
+    writable = np.isin(rows.entry >> np.uint64(59), _WRITABLE_TYPES)
+    return migration & writable & any_of(rows.entry, _SWP_UFFD_WP)
+
+
+def _user_dirty_code(rows: Rows, machine: Machine) -> np.ndarray:
+    dirty = any_of(rows.entry, bits.DIRTY | machine.cow)
+    return rows.leaf & rows.user & ~rows.kernel & ~rows.nx & dirty
+
+
 # ---- what the processor and the machine allow
 
 _SMALL_LOW = {2: bits.SMALL_FRAME & ~bits.LEAF_FRAME["pmd"] & ~bits.PAT_LARGE}
@@ -108,11 +157,12 @@ _SMALL_LOW[3] = bits.SMALL_FRAME & ~bits.LEAF_FRAME["pud"] & ~bits.PAT_LARGE
 def _reserved(rows: Rows, machine: Machine) -> np.ndarray:
     top = rows.present & (rows.level >= 4) & any_of(rows.entry, bits.PSE)
     for level, below_frame in _SMALL_LOW.items():
-        top |= rows.leaf & (rows.level == level) & any_of(rows.entry, below_frame)
+        low = below_frame & ~machine.encryption
+        top |= rows.leaf & (rows.level == level) & any_of(rows.entry, low)
     if not machine.nxe:
         top |= rows.present & any_of(rows.entry, bits.NX)
     if machine.physical_bits is not None:
-        too_high = bits.SMALL_FRAME & ~((1 << machine.physical_bits) - 1)
+        too_high = bits.SMALL_FRAME & ~((1 << machine.physical_bits) - 1) & ~machine.encryption
         top |= rows.present & any_of(rows.entry, too_high)
     return top
 
@@ -134,22 +184,52 @@ def _outside_uncached(rows: Rows, machine: Machine) -> np.ndarray:
     return _outside(rows, machine) & ~_cached(rows)
 
 
-def _table_missing(rows: Rows, machine: Machine) -> np.ndarray:
+def _without_table(rows: Rows, machine: Machine) -> np.ndarray:
     missing = machine.missing_tables
     page = SIZES[1:2]  # a table is one page, whatever its entries cover
     return _among(rows, rows.table, lambda pa, _: missing.touch(pa, page))
 
 
+def _may_be_left_out(rows: Rows, machine: Machine) -> np.ndarray:
+    if not machine.incomplete:
+        return np.zeros(len(rows.va), bool)
+    if machine.memory is None:
+        return np.ones(len(rows.va), bool)
+    return machine.memory.contain(rows.pa, np.full(len(rows.pa), SIZES[1]))
+
+
+def _table_missing(rows: Rows, machine: Machine) -> np.ndarray:
+    return _without_table(rows, machine) & ~_may_be_left_out(rows, machine)
+
+
+def _table_left_out(rows: Rows, machine: Machine) -> np.ndarray:
+    return _without_table(rows, machine) & _may_be_left_out(rows, machine)
+
+
+def _self_map(rows: Rows, machine: Machine) -> np.ndarray:
+    top = rows.table & (rows.level == machine.levels)
+    return top & np.isin(rows.pa, np.array(machine.tops, np.uint64))
+
+
 def _loop(rows: Rows, machine: Machine) -> np.ndarray:
     if not len(machine.loops):
         return np.zeros(len(rows.va), bool)
-    return rows.table & np.isin(rows.va | rows.level.astype(np.uint64), machine.loops)
+    loops = np.isin(rows.va | rows.level.astype(np.uint64), machine.loops)
+    return rows.table & loops & ~_self_map(rows, machine)
 
 
 def _needs_memory(machine: Machine) -> str | None:
-    if machine.memory is None:
-        return "the machine's memory ranges are not known: a reduced image holds table pages only"
-    return None
+    return machine.memory_why if machine.memory is None else None
+
+
+def _needs_all_tables(machine: Machine) -> str | None:
+    if not machine.incomplete or machine.memory is not None or not len(machine.missing_tables):
+        return None
+    return f"tables are missing because the image is not complete: {machine.incomplete}"
+
+
+def _needs_gaps(machine: Machine) -> str | None:
+    return None if machine.incomplete else ""
 
 
 _NO_STATE = "only mkwrite_shstk and clear_cow make Write=0,Dirty=1 of anything else"
@@ -197,6 +277,33 @@ RULES = (
         "W^X; just-in-time compilers may ask for it",
         "medium",
         _user_wx,
+    ),
+    Rule(
+        "user-dirty-executable",
+        "user memory that may be executed and was written to (Dirty, or bit 58 where that keeps"
+        " dirtiness): code made at run time, relocated or patched; the entry cannot tell which,"
+        " nor whether a file is behind it",
+        "code of a file is not written to; just-in-time compilers and debuggers do it",
+        "note",
+        _user_dirty_code,
+    ),
+    Rule(
+        "uffd-wp-writable",
+        "UFFD_WP and Write both set: userfaultfd protects the page from writes that the"
+        " processor allows",
+        "mm/page_table_check.c warns about it: mkuffd_wp goes with wrprotect",
+        "medium",
+        _uffd_wp_writable,
+        kernels="Linux 5.7 and later",
+    ),
+    Rule(
+        "uffd-wp-migration",
+        "a migration or device-memory entry with its uffd-wp bit, of a type that means writable"
+        " in some configurations; the entry alone cannot tell whether it does here",
+        "mm/page_table_check.c warns about uffd-wp in a writable migration entry",
+        "note",
+        _uffd_wp_migration,
+        kernels="Linux 5.7 and later",
     ),
     Rule(
         "user-accessible-kernel",
@@ -249,11 +356,36 @@ RULES = (
         "page tables are in memory; or the image is not complete",
         "medium",
         _table_missing,
+        why_not=_needs_all_tables,
+    ),
+    Rule(
+        "table-left-out",
+        "an entry that refers to a table that the image does not hold, as it lacks memory that"
+        " the machine had: what is below cannot be seen",
+        "not the kernel's fault as far as the image tells: dump again with all of its memory",
+        "note",
+        _table_left_out,
+        why_not=_needs_gaps,
+    ),
+    Rule(
+        "self-map-user",
+        "the top table refers to itself, and user mode may use that entry: it reaches all page"
+        " tables, which appear in this range",
+        "page tables are the kernel's",
+        "high",
+        lambda rows, machine: _self_map(rows, machine) & rows.user,
+    ),
+    Rule(
+        "self-map",
+        "the top table refers to itself: all page tables appear in this range",
+        "Windows maps its own tables so; Linux has no such entry",
+        "note",
+        lambda rows, machine: _self_map(rows, machine) & ~rows.user,
     ),
     Rule(
         "table-loop",
         "an entry that refers to a table above it (not followed)",
-        "page tables are a tree; some systems map their own tables so, Linux does not",
+        "page tables are a tree",
         "medium",
         _loop,
     ),
