@@ -35,8 +35,13 @@ typedef uint64_t run_fn(const struct pgtable_block_ops *ops,
 			const void *in, void *out, const void *otherwise, size_t n,
 			size_t large_from, unsigned threads);
 
-typedef struct {
-	PyObject_HEAD
+/*
+ * What is run.  It never changes: an operation that is bound anew gets another one.  Counted,
+ * under the interpreter lock: the operation holds it, and so does each call under way.
+ */
+struct target {
+	size_t holders;
+	PyObject *owner;	/* keeps alive what helper and steps point to */
 	const struct pgtable_helper *helper;	/* the last of the chain */
 	const struct pgtable_step *steps;	/* NULL: a helper with an argument */
 	size_t nsteps;
@@ -44,11 +49,20 @@ typedef struct {
 	const struct pgtable_block_ops *ops;
 	run_fn *run;
 	const void *engine;	/* tells engines apart, never followed */
+};
+
+typedef struct {
+	PyObject_HEAD
+	struct target *target;	/* NULL: never bound */
 } FastCall;
 
-/* One call, as far as it is plain. */
+/*
+ * One call, as far as it is plain.  Another thread may bind its operations anew as soon
+ * as the interpreter lock is let go, so the call holds their targets.
+ */
 struct call {
-	const FastCall *self;
+	struct target *target;
+	struct target *where_target;	/* NULL: where is no test */
 	struct pgtable_step own;	/* the step of a helper with its argument */
 	PyObject *array;
 	PyObject *out;
@@ -77,16 +91,42 @@ static int get_word(PyObject *value, uint64_t *word)
 	return 0;
 }
 
-/* Take apart the arguments; 0 if there is anything that is not plain. */
-static int parse(PyObject *self, PyObject *args, PyObject *kwargs, struct call *call)
+static struct target *hold(struct target *target)
 {
-	const struct pgtable_helper *helper = ((FastCall *)self)->helper;
+	if (target)
+		target->holders++;
+	return target;
+}
+
+static void let_go(struct target *target)
+{
+	if (!target || --target->holders)
+		return;
+	Py_DECREF(target->owner);
+	PyMem_Free(target);
+}
+
+static void begin(struct call *call, PyObject *self)
+{
+	call->target = hold(((FastCall *)self)->target);
+	call->where_target = NULL;
+}
+
+static void end(struct call *call)
+{
+	let_go(call->target);
+	let_go(call->where_target);
+}
+
+/* Take apart the arguments; 0 if there is anything that is not plain. */
+static int parse(struct call *call, PyObject *args, PyObject *kwargs)
+{
+	const struct pgtable_helper *helper = call->target ? call->target->helper : NULL;
 	Py_ssize_t given = kwargs ? PyDict_Size(kwargs) : 0;
-	int takes_argument = helper && !((FastCall *)self)->is_chain && helper->argument;
+	int takes_argument = helper && !call->target->is_chain && helper->argument;
 
 	if (!helper || PyTuple_Size(args) != (takes_argument ? 2 : 1))
 		return 0;
-	call->self = (FastCall *)self;
 	call->own = (struct pgtable_step){ .helper = helper };
 	if (takes_argument && !get_word(PyTuple_GetItem(args, 1), &call->own.argument))
 		return 0;
@@ -152,14 +192,18 @@ static int disjoint(const Py_buffer *a, const Py_buffer *b)
 	return first + (size_t)a->len <= second || second + (size_t)b->len <= first;
 }
 
-/* The step of a test helper of the same engine, or NULL. */
-static const struct pgtable_step *where_test(const struct call *call)
+/* The step of a test helper of the same engine, kept alive by the call, or NULL. */
+static const struct pgtable_step *where_test(struct call *call)
 {
-	const FastCall *where = (const FastCall *)call->where;
+	struct target *where;
 
-	if (!PyObject_TypeCheck(call->where, fastcall_type) || where->is_chain || !where->helper ||
-	    !where->helper->test || where->engine != call->self->engine)
+	if (!PyObject_TypeCheck(call->where, fastcall_type))
 		return NULL;
+	where = ((FastCall *)call->where)->target;
+	if (!where || where->is_chain || !where->helper || !where->helper->test ||
+	    where->engine != call->target->engine)
+		return NULL;
+	call->where_target = hold(where);
 	return where->steps;	/* NULL where it takes an argument */
 }
 
@@ -171,14 +215,14 @@ static int is_straight(const void *written, size_t n)
 
 static const struct pgtable_step *steps_of(const struct call *call)
 {
-	return call->self->steps ? call->self->steps : &call->own;
+	return call->target->steps ? call->target->steps : &call->own;
 }
 
 /* One helper and nothing else: straight into its loop. */
 static uint64_t run_alone(const struct call *call, void *out)
 {
-	const struct pgtable_helper *helper = call->self->helper;
-	const struct pgtable_block_ops *ops = call->self->ops;
+	const struct pgtable_helper *helper = call->target->helper;
+	const struct pgtable_block_ops *ops = call->target->ops;
 	const struct pgtable_step *step = steps_of(call);
 	const void *in = call->in.buf;
 	size_t n = entries_of(call);
@@ -201,17 +245,17 @@ static uint64_t run_alone(const struct call *call, void *out)
 static uint64_t run(const struct call *call, void *out, const struct pgtable_step *test,
 		    const uint8_t *mask)
 {
-	const FastCall *self = call->self;
+	const struct target *target = call->target;
 	size_t n = entries_of(call);
 	PyThreadState *state = n > KEEP_LOCK ? PyEval_SaveThread() : NULL;
 	uint64_t total;
 
-	if (!self->is_chain && !test && !mask &&
-	    is_straight(self->helper->map ? out : call->in.buf, n))
+	if (!target->is_chain && !test && !mask &&
+	    is_straight(target->helper->map ? out : call->in.buf, n))
 		total = run_alone(call, out);
 	else
-		total = self->run(self->ops, steps_of(call), self->steps ? self->nsteps : 1, test, mask, call->in.buf,
-				  out, NULL, n, SIZE_MAX, 1);
+		total = target->run(target->ops, steps_of(call), target->steps ? target->nsteps : 1,
+				    test, mask, call->in.buf, out, NULL, n, SIZE_MAX, 1);
 	if (state)
 		PyEval_RestoreThread(state);
 	return total;
@@ -247,7 +291,7 @@ static int call_in_place(struct call *call)
 	uint64_t total;
 	int plain;
 
-	if (!call->self->helper->map || !get_entries(call, PyBUF_WRITABLE))
+	if (!call->target->helper->map || !get_entries(call, PyBUF_WRITABLE))
 		return 0;
 	call->to = call->in;
 	plain = run_where(call, call->in.buf, &total);
@@ -257,7 +301,7 @@ static int call_in_place(struct call *call)
 
 static int call_into(struct call *call)
 {
-	int is_map = call->self->helper->map != NULL;
+	int is_map = call->target->helper->map != NULL;
 	uint64_t total;
 	int plain = 0;
 
@@ -289,7 +333,7 @@ static PyObject *call_new(struct call *call)
 		return NULL;
 	call->out = PyObject_CallFunctionObjArgs(
 		empty_like, call->array,
-		call->self->helper->map ? NULL : (PyObject *)&PyBool_Type, NULL);
+		call->target->helper->map ? NULL : (PyObject *)&PyBool_Type, NULL);
 	if (call->out && !call_into(call))
 		Py_CLEAR(call->out);
 	return call->out;
@@ -298,7 +342,7 @@ static PyObject *call_new(struct call *call)
 /* The same for one entry. */
 static PyObject *call_int(const struct call *call, uint64_t entry)
 {
-	const struct pgtable_helper *helper = call->self->helper;
+	const struct pgtable_helper *helper = call->target->helper;
 
 	if (helper->count)
 		return PyBool_FromLong(helper->count(&entry, NULL, call->own.argument, 1) != 0);
@@ -318,25 +362,33 @@ static PyObject *hand_on(PyObject *self, PyObject *name, PyObject *args, PyObjec
 	return result;
 }
 
+/* The result, or NULL: an exception, or (none set) not plain. */
+static PyObject *call_plain(struct call *call)
+{
+	uint64_t entry;
+
+	if (call->out) {
+		if (!(call->out == call->array ? call_in_place(call) : call_into(call)))
+			return NULL;
+		Py_INCREF(call->out);
+		return call->out;
+	}
+	if (call->where)
+		return NULL;
+	if (!get_word(call->array, &entry))
+		return call_new(call);
+	return call->target->is_chain ? NULL : call_int(call, entry);
+}
+
 static PyObject *fastcall_call(PyObject *self, PyObject *args, PyObject *kwargs)
 {
 	struct call call;
 	PyObject *result = NULL;
-	uint64_t entry;
 
-	if (!parse(self, args, kwargs, &call))
-		return hand_on(self, name_call, args, kwargs);
-	if (call.out) {
-		if (call.out == call.array ? call_in_place(&call) : call_into(&call)) {
-			Py_INCREF(call.out);
-			result = call.out;
-		}
-	} else if (!call.where) {
-		if (!get_word(call.array, &entry))
-			result = call_new(&call);
-		else if (!call.self->is_chain)
-			result = call_int(&call, entry);
-	}
+	begin(&call, self);
+	if (parse(&call, args, kwargs))
+		result = call_plain(&call);
+	end(&call);
 	if (result || PyErr_Occurred())
 		return result;
 	return hand_on(self, name_call, args, kwargs);
@@ -346,35 +398,48 @@ static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs
 {
 	struct call call;
 	uint64_t total;
-	int plain;
+	int plain = 0;
 
-	if (parse(self, args, kwargs, &call) && call.self->helper->count && !call.out &&
+	begin(&call, self);
+	if (parse(&call, args, kwargs) && call.target->helper->count && !call.out &&
 	    get_entries(&call, 0)) {
 		plain = run_where(&call, NULL, &total);
 		PyBuffer_Release(&call.in);
-		if (plain)
-			return PyLong_FromUnsignedLongLong(total);
 	}
+	end(&call);
+	if (plain)
+		return PyLong_FromUnsignedLongLong(total);
 	return hand_on(self, name_count, args, kwargs);
 }
 
-/* Addresses come as cffi gives them, as ints. */
+/* Addresses come as cffi gives them, as ints.  Calls under way keep the former target. */
 static PyObject *fastcall_bind(PyObject *self, PyObject *args)
 {
-	FastCall *call = (FastCall *)self;
+	struct target *former = ((FastCall *)self)->target, *target;
 	unsigned long long helper, steps, nsteps, ops, run_address, engine;
+	PyObject *owner;
 	int is_chain;
 
-	if (!PyArg_ParseTuple(args, "KKKpKKK", &helper, &steps, &nsteps, &is_chain, &ops,
+	if (!PyArg_ParseTuple(args, "OKKKpKKK", &owner, &helper, &steps, &nsteps, &is_chain, &ops,
 			      &run_address, &engine))
 		return NULL;
-	call->helper = (const struct pgtable_helper *)(uintptr_t)helper;
-	call->steps = (const struct pgtable_step *)(uintptr_t)steps;
-	call->nsteps = (size_t)nsteps;
-	call->is_chain = is_chain;
-	call->ops = (const struct pgtable_block_ops *)(uintptr_t)ops;
-	call->run = (run_fn *)(uintptr_t)run_address;
-	call->engine = (const void *)(uintptr_t)engine;
+	target = PyMem_Malloc(sizeof(*target));
+	if (!target)
+		return PyErr_NoMemory();
+	Py_INCREF(owner);
+	*target = (struct target){
+		.holders = 1,
+		.owner = owner,
+		.helper = (const struct pgtable_helper *)(uintptr_t)helper,
+		.steps = (const struct pgtable_step *)(uintptr_t)steps,
+		.nsteps = (size_t)nsteps,
+		.is_chain = is_chain,
+		.ops = (const struct pgtable_block_ops *)(uintptr_t)ops,
+		.run = (run_fn *)(uintptr_t)run_address,
+		.engine = (const void *)(uintptr_t)engine,
+	};
+	((FastCall *)self)->target = target;
+	let_go(former);
 	Py_RETURN_NONE;
 }
 
@@ -382,7 +447,7 @@ static PyMethodDef methods[] = {
 	{ "count", (PyCFunction)(void (*)(void))fastcall_count, METH_VARARGS | METH_KEYWORDS,
 	  "Count the entries for which a test is true; see Operation.count." },
 	{ "_bind", fastcall_bind, METH_VARARGS,
-	  "Take calls: helper, steps, how many, whether a chain, ops, pgtable_run, engine." },
+	  "Take calls: owner, helper, steps, how many, whether a chain, ops, pgtable_run, engine." },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -391,6 +456,7 @@ static void fastcall_dealloc(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
+	let_go(((FastCall *)self)->target);
 	release(self);
 	Py_DECREF(type);
 }
@@ -410,14 +476,6 @@ static PyType_Spec spec = {
 	.slots = slots,
 };
 
-static int add_type(PyObject *module)
-{
-	PyObject *type = PyType_FromSpec(&spec);
-
-	fastcall_type = (PyTypeObject *)type;
-	return type ? PyModule_AddObjectRef(module, "FastCall", type) : -1;
-}
-
 static int look_up_names(void)
 {
 	PyObject *numpy = PyImport_ImportModule("numpy");
@@ -432,20 +490,36 @@ static int look_up_names(void)
 	return empty_like && name_out && name_where && name_call && name_count ? 0 : -1;
 }
 
+/* What is set once here belongs to one interpreter; NumPy is for the main one alone, too. */
+static int fill_module(PyObject *module)
+{
+	if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+		PyErr_SetString(PyExc_ImportError,
+				"pgtable runs in the main interpreter only, not in a sub-interpreter;"
+				" use threads or processes");
+		return -1;
+	}
+	if (!fastcall_type && look_up_names())
+		return -1;
+	if (!fastcall_type)
+		fastcall_type = (PyTypeObject *)PyType_FromSpec(&spec);
+	return fastcall_type ? PyModule_AddObjectRef(module, "FastCall", (PyObject *)fastcall_type) :
+			       -1;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+	{ Py_mod_exec, fill_module },
+	{ 0, NULL },
+};
+
 static struct PyModuleDef definition = {
 	PyModuleDef_HEAD_INIT,
 	.m_name = "_fastcall",
 	.m_doc = "The short way into a loop for small calls.",
-	.m_size = -1,
+	.m_slots = module_slots,
 };
 
 PyMODINIT_FUNC PyInit__fastcall(void)
 {
-	PyObject *module = PyModule_Create(&definition);
-
-	if (module && (look_up_names() || add_type(module))) {
-		Py_DECREF(module);
-		module = NULL;
-	}
-	return module;
+	return PyModuleDef_Init(&definition);
 }

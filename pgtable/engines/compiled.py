@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +32,17 @@ def _large_from() -> int:
 LARGE_FROM = _large_from()
 
 
+#: Held while operations are given other loops, so that each gets the same as all others.
+#: A forked child must not find it taken by a thread that it does not have.
+BINDING = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=BINDING.acquire,
+        after_in_parent=BINDING.release,
+        after_in_child=BINDING.release,
+    )
+
+
 class CompiledHelper(FastCall, Helper):
     """A helper whose ``handle`` points to its loops (``struct pgtable_helper``).
 
@@ -50,7 +63,7 @@ class CompiledHelper(FastCall, Helper):
         self._handle = handle
         #: without an argument it is one step, always the same, as ``where`` too
         self.c_steps = None if self.argument else CSteps(self.own_steps)
-        self._bind(_address(handle), *_bound(self.c_steps), False, *self.engine.addresses())
+        self._bind(*_bound(self.c_steps, handle), False, *self.engine.addresses())
 
 
 class CompiledChain(FastCall, Chain):
@@ -62,27 +75,29 @@ class CompiledChain(FastCall, Chain):
 
     def __init__(self, steps: Iterable[StepLike]):
         super().__init__(steps)
-        #: a call may still be running the steps of an earlier instruction set
-        self._c_steps: list[CSteps] = []
-        self.rebind()
-        self.engine.chains.add(self)
+        self.c_steps: CSteps | None = None
+        with BINDING:
+            self.rebind()
+            self.engine.chains.add(self)
 
     def rebind(self) -> None:
         """Run the loops that the helpers run now."""
         if any(isinstance(argument, np.ndarray) for _, argument in self.steps):
             return
-        self._c_steps.append(CSteps(self._steps(MISSING, None)))
+        self.c_steps = CSteps(self._steps(MISSING, None))
         last = self.steps[-1][0].handle
-        bound = _bound(self._c_steps[-1])
-        self._bind(_address(last), *bound, True, *self.engine.addresses())
+        self._bind(*_bound(self.c_steps, last), True, *self.engine.addresses())
 
 
 def _address(pointer: Any) -> int:
     return int(ffi.cast("uintptr_t", pointer))
 
 
-def _bound(c_steps: CSteps | None) -> tuple[int, int]:
-    return (0, 0) if c_steps is None else (_address(c_steps.array), c_steps.n)
+def _bound(c_steps: CSteps | None, handle: Any) -> tuple[CSteps | None, int, int, int]:
+    """Return steps as FastCall takes them: their owner, the last helper, address and number."""
+    if c_steps is None:
+        return None, _address(handle), 0, 0
+    return c_steps, _address(handle), _address(c_steps.array), c_steps.n
 
 
 class CompiledEngine(Engine):
@@ -100,6 +115,17 @@ class CompiledEngine(Engine):
     def addresses(self) -> tuple[int, int, int]:
         """Return what calls from C need besides their steps."""
         return _address(self.ops), _address(RUN), id(self)
+
+    def rebind(self, ops: Any, handles: Iterable[Any]) -> None:
+        """Let every helper run other loops from now on; calls under way keep the former."""
+        with BINDING:
+            self.ops = ops
+            for helper, handle in zip(self.helpers.values(), handles, strict=True):
+                helper.handle = handle
+            for chain in list(self.chains):
+                chain.rebind()
+            # last: until here others may have made steps of the former loops
+            self._kept_steps = {}
 
     def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
         """Return the closed form that a map is known to have, its argument fixed."""
@@ -130,12 +156,14 @@ class CompiledEngine(Engine):
         if entries.size == 0:
             return 0
         source = _from_buffer(entries)
+        # these names keep alive what C reads, also when others are kept for the next call
         c_steps = self._c_steps(steps)
+        test = self._c_steps(where.own_steps) if isinstance(where, Helper) else None
         return lib.pgtable_run(
             self.ops,
             c_steps.array,
             c_steps.n,
-            self._c_steps(where.own_steps).array if isinstance(where, Helper) else _NULL,
+            _NULL if test is None else test.array,
             _from_buffer(where) if isinstance(where, np.ndarray) else _NULL,
             source,
             _NULL if out is None else source if out is entries else _from_buffer(out),
@@ -146,12 +174,14 @@ class CompiledEngine(Engine):
         )
 
     def _c_steps(self, steps: tuple[Step, ...]) -> CSteps:
+        # once: what is made of former loops must not be kept among those of later ones
+        kept = self._kept_steps
         try:
-            return self._kept_steps[steps]
+            return kept[steps]
         except KeyError:
-            if len(self._kept_steps) >= self.KEPT_STEPS:
-                self._kept_steps.clear()
-            return self._kept_steps.setdefault(steps, CSteps(steps))
+            if len(kept) >= self.KEPT_STEPS:
+                kept.clear()
+            return kept.setdefault(steps, CSteps(steps))
         except TypeError:  # an array as argument: of this call alone, not worth a search
             return CSteps(steps, closed=False)
 
@@ -162,7 +192,9 @@ _from_buffer = ffi.from_buffer
 
 
 class CSteps:
-    """Steps as C takes them: ``array`` of ``n``, and what must stay alive with it.
+    """Steps as C takes them: ``array`` of ``n``.  It owns all that they point to.
+
+    Who gives C the address of ``array`` holds this object until C returns.
 
     closed: run neighbours that have a closed form as the one that they make together.
     """

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from ._native import ffi, lib
-from .compiled import CompiledEngine, CompiledHelper, as_info_fields
+from .compiled import BINDING, CompiledEngine, CompiledHelper, as_info_fields
 from .forms import Condition, Form, found_condition, found_form
 from .interface import HelperInfo
 from .switches import COMBINATIONS, Switches, resolve
@@ -61,7 +61,7 @@ class NativeEngine(CompiledEngine):
         for handle in self._handles(isa_name):
             helpers.append(CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle))
         self._set_helpers(helpers)
-        self._bind(isa_name)
+        self.isa = isa_name
 
     def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
         """Find the form by trying: that each holds is shown by tests/engines/test_forms.py."""
@@ -75,15 +75,10 @@ class NativeEngine(CompiledEngine):
         instance = _instances()[isa_name, self.switches]
         return [instance.helpers + i for i in range(instance.nhelpers)]
 
-    def _bind(self, isa_name: str) -> None:
+    def follow(self, isa_name: str) -> None:
         """Let every helper run the loops of that instruction set from now on."""
+        self.rebind(_instances()[isa_name, self.switches].ops, self._handles(isa_name))
         self.isa = isa_name
-        self.ops = _instances()[isa_name, self.switches].ops
-        self._kept_steps.clear()
-        for helper, handle in zip(self.helpers.values(), self._handles(isa_name), strict=True):
-            helper.handle = handle
-        for chain in list(self.chains):
-            chain.rebind()
 
     def _owners(self, name: str) -> list[str]:
         return owners(name)
@@ -141,12 +136,13 @@ def isa(name: str | None = None) -> ForcedIsa:
     Returns what is in force (``.name``), which can be used in ``with``.
     Raises ValueError for a name that is unknown or not usable here.
     """
-    former = _current_isa()
-    if name is None:
-        return ForcedIsa(former, former)
-    _current[0] = _checked_isa(name, "isa")
-    for engine in _following.values():
-        engine._bind(name)
+    with BINDING:
+        former = _current_isa()
+        if name is None:
+            return ForcedIsa(former, former)
+        _current[0] = _checked_isa(name, "isa")
+        for engine in _following.values():
+            engine.follow(name)
     return ForcedIsa(name, former)
 
 
@@ -176,9 +172,13 @@ def native(
         forms = _forms_by_default()
     if isa is not None:
         return NativeEngine(switches, _checked_isa(isa, "isa"), forms)
-    if (switches, forms) not in _following:
-        _following[switches, forms] = NativeEngine(switches, _current_isa(), forms)
-    return _following[switches, forms]
+    try:
+        return _following[switches, forms]
+    except KeyError:
+        with BINDING:  # one engine, although several threads ask
+            if (switches, forms) not in _following:
+                _following[switches, forms] = NativeEngine(switches, _current_isa(), forms)
+            return _following[switches, forms]
 
 
 def _forms_by_default() -> bool:

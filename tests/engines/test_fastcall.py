@@ -225,9 +225,9 @@ def test_a_helper_without_loops_hands_everything_on() -> None:
     helper = pgtable.native(isa="scalar").pte_young
     helper.call_checked = helper.count_checked = lambda *_, **__: HANDED_ON
     addresses = helper.engine.addresses()
-    helper._bind(0, 0, 0, False, *addresses)
+    helper._bind(None, 0, 0, 0, False, *addresses)
     assert helper(5) is helper(TABLE) is helper.count(TABLE) is HANDED_ON
-    helper._bind(int(ffi.cast("uintptr_t", helper.handle)), 0, 0, False, *addresses)
+    helper._bind(None, int(ffi.cast("uintptr_t", helper.handle)), 0, 0, False, *addresses)
     assert helper(0x20) is True
 
 
@@ -273,7 +273,7 @@ def test_a_chain_follows_the_instruction_set() -> None:
     for name in [name for name, usable in pgtable.isas().items() if usable]:
         with pgtable.isa(name):
             bound = ffi.cast("struct pgtable_helper *", chain.steps[-1][0].handle)
-            assert chain._c_steps[-1].array[1].helper == bound
+            assert chain.c_steps.array[1].helper == bound
             assert np.array_equal(chain(plain(), out=plain()), expected)
 
 

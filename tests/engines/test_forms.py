@@ -149,7 +149,7 @@ def states() -> itertools.chain:
 def test_only_neighbours_become_one() -> None:
     engine = pgtable.native()
     names = ["pte_mkold", "pte_mkclean", "pte_mkdirty", "pte_mkyoung", "pte_mkexec", "pte_dirty"]
-    c_steps = engine.chain(*names)._c_steps[-1]
+    c_steps = engine.chain(*names).c_steps
     steps = [c_steps.array[i] for i in range(c_steps.n)]
     assert [bool(step.form) for step in steps] == [True, False, True, False]
     assert [bool(step.condition) for step in steps] == [False, False, False, True]

@@ -202,7 +202,7 @@ def test_the_short_way_runs_the_forms_of_the_instruction_set(usable_isa, name) -
 def test_isa_binds_the_short_way_too(usable_isa) -> None:
     helper = pgtable.native().pte_mkold
     bound = []
-    helper._bind = lambda *addresses: bound.append(addresses[0])
+    helper._bind = lambda *addresses: bound.append(addresses[1])
     try:
         pgtable.isa(usable_isa)
         assert bound == [int(ffi.cast("uintptr_t", helper.handle))]

@@ -97,7 +97,7 @@ def test_with_arguments_too(mini_engine, low_bit_entries):
 
 def test_chains_become_one_loop(mini_engine, random_entries):
     chain = mini_engine.chain("pte_wrprotect", "pte_mkold", "pte_mkclean", "pte_write")
-    c_steps = chain._c_steps[-1]
+    c_steps = chain.c_steps
     assert c_steps.n == 2
     assert c_steps.array[0].form
     assert c_steps.array[1].condition
