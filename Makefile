@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup build demo test lint bench bench-smoke cost-report sanitize clean
+.PHONY: help setup build demo test faults lint bench bench-smoke cost-report sanitize clean
 
 help:
 	@echo "make demo         fork's helpers over a real kernel's page tables"
 	@echo "make test         the tests"
 	@echo "make build        compiles what has changed in csrc/; make -C csrc check tests the C without Python"
+	@echo "make faults       kills, signals, full disks, closed descriptors: minutes; make test has a sample"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        the benchmarks: minutes; bench-smoke: seconds"
 	@echo "make cost-report  what the helpers cost: measures, and writes bench/COST.md; SMOKE=1: seconds"
@@ -62,6 +63,9 @@ demo: build
 
 test: build
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.test | build
+	PGTABLE_FAULTS=long $(BIN)/python -m pytest tests/faults
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

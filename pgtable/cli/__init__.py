@@ -9,6 +9,7 @@ A command module has ``HELP`` (one line), ``EXAMPLES`` (shown below its help),
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -27,6 +28,9 @@ SUBCOMMANDS: dict[tuple[str, ...], str] = {("bench", "compare"): "bench_compare"
 
 #: What bad input raises; anything else is a bug and shows its traceback.
 USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, MemoryError)
+
+#: What writing raises where there is no more room.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -109,7 +113,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _failed(error: Exception) -> int:
     text = str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        # every file that we write names itself; what has no name was printed
+        full = "standard output" if error.errno in _FULL else None
+        if name := error.filename or full:
+            text = f"{os.fsdecode(name)}: {error.strerror}"
     print(f"pgtable: error: {' '.join(text.split())}", file=sys.stderr)
     return 2
