@@ -46,6 +46,10 @@ things.  Tests are every test helper of the rules, asked of every entry.
 """
 
 
+#: Bytes of a compressed file that are kept to tell whether it is an image.
+_SEARCHED_IN_MEMORY = 1 << 28
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
@@ -103,7 +107,9 @@ def _run_file(args: argparse.Namespace, stream: Stream) -> int:
             looks.add(chunk)
             bar.update(chunk.nbytes)
     if not args.raw and source.npy is None:
-        again = args.input if stream.regular and not is_stdin(args.input) else None
+        # what is compressed is searched in memory
+        fits = not stream.packed or looks.total * 8 <= _SEARCHED_IN_MEMORY
+        again = args.input if stream.regular and fits and not is_stdin(args.input) else None
         refuse_other_than_entries(stream.name, looks, again)
     report = summary(
         counter.census(), engine, args.level, resolve(args.rules, args.shstk, args.config)
