@@ -88,10 +88,10 @@ def test_a_signal_at_any_moment(big, out, number, tries, outcomes, environment):
         elif child.returncode == 128 + wanted:
             assert error == "pgtable: interrupted\n"
         else:
-            # Python itself was not ready yet: nothing of ours ran
+            # Python itself was not ready yet, or had ended our part: nothing of ours ran
             assert child.returncode in (-wanted, 1)
             assert "pgtable/cli" not in error
-            assert found == "old"
+            assert found == "old" or (found == "complete" and child.returncode == -wanted)
 
 
 def test_ctrl_c_while_the_program_starts_is_one_line(tries, outcomes, environment, tmp_path):
