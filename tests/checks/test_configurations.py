@@ -113,7 +113,7 @@ def test_a_fault_of_ours_is_exit_2_in_one_line(make_mini_tree, capsys, monkeypat
     def fails(*given, **options):
         raise TypeError("unsupported operand\nNone & int")
 
-    monkeypatch.setattr("pgtable.cli.kernel.check_laws", fails)
+    monkeypatch.setattr("pgtable.checks.tree_check.check_laws", fails)
     tree = str(make_mini_tree())
     assert main(["kernel", "check", tree, "--flags=-O1"]) == 2
     (error,) = capsys.readouterr().err.splitlines()
