@@ -514,6 +514,14 @@ LAWS = (
         swap_laws.migration,
     ),
     Law(
+        "swap_kinds",
+        9,
+        "each kind of swap entry is told from all others, and keeps its offset",
+        "a page that is being moved is taken for one in swap, or for one of another right",
+        "make_*_entry and is_*_entry: migration, device memory, markers",
+        swap_laws.kinds,
+    ),
+    Law(
         "flags_apart",
         10,
         "two flags of one kind of entry never share a bit",

@@ -7,6 +7,7 @@ that is not present keeps both, and flags beside them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any
@@ -207,6 +208,61 @@ def migration(subject: Subject) -> Iterator[Case]:
                 kinds=("val", "val"),
                 prepare=_frame_number,
             )
+
+
+#: Without an option, kinds of swap entries with these words in their names are stubs.
+_KIND_OPTIONS = {"migration": "CONFIG_MIGRATION", "device": "CONFIG_DEVICE_PRIVATE"}
+
+
+def kinds(subject: Subject) -> Iterator[Case]:
+    """Each kind of swap entry is told from all others, and keeps its offset."""
+    helpers = subject.engine.helpers
+    made = {_kind(name, "make_"): helper for name, helper in helpers.items()}
+    tests = {_kind(name, "is_"): helper for name, helper in helpers.items()}
+    offset = _helper(subject, "swp_offset")
+    for kind, make in made.items():
+        if not kind or make.argument is not None or make.info.gives != "swp":
+            continue
+        if _is_stub(subject, kind, make, tests):
+            continue
+        if offset:
+            yield _case(
+                make,
+                offset,
+                lambda v, _, make=make: (offset(make(v)), v),  # type: ignore[misc]
+                (f"{offset.name} gives", "was put in"),
+                kinds=("val", "val"),
+                prepare=_frame_number,
+            )
+        for of, test in tests.items():
+            if test.info.takes == "swp" and any(_is_of(other, of) for other in made):
+                yield _told(make, test, _is_of(kind, of))
+
+
+def _kind(name: str, verb: str) -> str:
+    """Return "writable_migration" of make_writable_migration_entry; "" for other names."""
+    return name[len(verb) : -len("_entry")] if re.fullmatch(rf"{verb}\w+_entry", name) else ""
+
+
+def _is_of(kind: str, of: str) -> bool:
+    return bool(of) and (kind == of or kind.endswith(f"_{of}"))
+
+
+def _is_stub(subject: Subject, kind: str, make: Helper, tests: dict[str, Helper]) -> bool:
+    options = [option for word, option in _KIND_OPTIONS.items() if word in kind]
+    off = any(not subject.configured(option) for option in options)
+    return off and not any(test(make(0)) for of, test in tests.items() if _is_of(kind, of))
+
+
+def _told(make: Helper, test: Helper, expected: bool) -> Case:
+    return _case(
+        make,
+        test,
+        lambda v, _: (test(make(v)), np.full(v.shape, expected)),
+        (f"{test.name} says", "should say"),
+        kinds=("test", "test"),
+        prepare=_frame_number,
+    )
 
 
 #: Flags of one word: of an entry that maps a page, and of one that is swapped out.

@@ -62,6 +62,10 @@ def _is_generated(directory: Path) -> bool:
     return (directory / AUTOCONF_H).is_file()
 
 
+def _is_configured(directory: Path) -> bool:
+    return (directory / ".config").is_file()
+
+
 def _halves(sources: Path, generated: Path) -> Tree:
     return Tree(sources, generated, _release(generated))
 
@@ -74,6 +78,11 @@ def _with_sources(directory: Path) -> Path:
         raise KernelTreeError(
             f"{directory} has headers of {', '.join(others)} only; give a tree with arch/x86"
         )
+    if _is_configured(directory):
+        raise KernelTreeError(
+            f"{directory} is configured but not prepared; run 'make O={directory} prepare' in the"
+            " kernel source tree"
+        )
     raise KernelTreeError(
         f"{directory} is no kernel tree (there is no {PGTABLE_H}); give a configured kernel"
         " source tree or an unpacked linux-headers package"
@@ -83,6 +92,11 @@ def _with_sources(directory: Path) -> Path:
 def _with_generated(directory: Path) -> Path:
     if _is_generated(directory):
         return directory
+    if _is_configured(directory):
+        raise KernelTreeError(
+            f"{directory} is configured but not prepared; run 'make O={directory} prepare' in the"
+            " kernel source tree"
+        )
     raise KernelTreeError(
         f"{directory} has no {AUTOCONF_H}; give the directory that 'make O=DIR prepare' filled"
     )
@@ -108,7 +122,8 @@ def _sources_of(generated: Path) -> Path:
     if included is None:
         raise KernelTreeError(
             f"{generated} has generated headers only, and no Makefile that says where the"
-            f" others are; give the kernel tree itself, with generated={str(generated)!r}"
+            f" others are; give the kernel tree itself, with"
+            f" --generated {generated} (in Python generated=)"
         )
     for candidate in (generated.parent / included.name, included):
         if _is_sources(candidate):
@@ -138,10 +153,13 @@ def _generated_of(sources: Path) -> Path:
         )
     if "-common" in sources.name:
         mend = f"install the package {stem}-amd64 or unpack it beside this one"
+    elif _is_configured(sources):
+        mend = "it is configured but not prepared: run 'make prepare' in it"
     else:
         mend = "run 'make defconfig && make prepare' in it"
     raise KernelTreeError(
-        f"{sources} has no generated headers; {mend}, or name them with generated="
+        f"{sources} has no generated headers; {mend}, or name the build directory with"
+        " --generated DIR (in Python generated=)"
     )
 
 
@@ -167,6 +185,8 @@ def _require_x86_64(tree: Tree) -> None:
         re.MULTILINE,
     )
     what = found[1].lower() if found else "another architecture"
+    if what == "x86_32":
+        what += " (CONFIG_X86_64=n)"
     raise KernelTreeError(f"{tree.generated} is configured for {what}; x86-64 is needed")
 
 

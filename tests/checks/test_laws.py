@@ -608,7 +608,7 @@ def test_every_law_has_cases():
     # our own engines have no swap_entry_t: test_swap_laws.py has cases of these
     of_trees = {
         *("swap_round_trip", "swap_not_present", "swap_flags_beside"),
-        *("migration_flags", "protections"),
+        *("migration_flags", "swap_kinds", "protections"),
     }
     assert tried.keys() == {each.name for each in LAWS} - of_trees
     assert all(count >= 3 for count in tried.values())

@@ -11,7 +11,7 @@ import pgtable
 DATA = Path(__file__).parents[1] / "data"
 LAWS = (
     *("swap_round_trip", "swap_not_present", "swap_flags_beside"),
-    *("migration_flags", "flags_apart", "protections"),
+    *("migration_flags", "swap_kinds", "flags_apart", "protections"),
 )
 
 #: What is wrong -> (text of swapops.h, what stands there instead, (law, helper) that are found).
@@ -59,6 +59,14 @@ FAULTS = {
     "young lies in the frame": (
         "#define YOUNG		(1UL << 40)", "#define YOUNG		(1UL << 33)",
         {("migration_flags", "make_migration_entry_young")},
+    ),
+    "writable is made readable": (
+        "return swp_entry(31, offset);", "return swp_entry(30, offset);",
+        {("swap_kinds", "make_writable_migration_entry")},
+    ),
+    "a kind is forgotten": (
+        "is_readable_migration_entry(entry) ||", "",
+        {("swap_kinds", "make_readable_migration_entry")},
     ),
     "key of three bits": (
         "pte_flags >> 59 & 15", "pte_flags >> 59 & 7",

@@ -97,10 +97,25 @@ def test_generated_half_alone_names_the_package(packages):
 def test_build_directory_with_a_link_to_its_sources(packages):
     common, flavour = packages
     (flavour / "Makefile").unlink()
-    with pytest.raises(KernelTreeError, match="give the kernel tree itself, with generated="):
+    with pytest.raises(KernelTreeError, match="give the kernel tree itself, with --generated"):
         locate(flavour)
     (flavour / "source").symlink_to(common)
     assert locate(flavour).sources == common
+
+
+def test_configured_tree_that_was_not_prepared_names_the_command(make_mini_tree, tmp_path):
+    tree = make_mini_tree()
+    shutil.rmtree(tree / "include/generated")
+    (tree / ".config").write_text("CONFIG_X86_64=y\n")
+    said = "it is configured but not prepared: run 'make prepare' in it, .* --generated DIR"
+    with pytest.raises(KernelTreeError, match=said):
+        locate(tree)
+    build = tmp_path / "build"
+    build.mkdir()
+    (build / ".config").write_text("CONFIG_X86_64=y\n")
+    for given in ((build,), (tree, build)):
+        with pytest.raises(KernelTreeError, match=f"not prepared; run 'make O={build} prepare'"):
+            locate(*given)
 
 
 def test_unconfigured_tree_names_the_command(make_mini_tree):
@@ -133,7 +148,11 @@ def test_only_headers_of_another_architecture(make_mini_tree):
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [("CONFIG_ARM64", "arm64"), ("CONFIG_X86_32", "x86_32"), ("CONFIG_Z", "another architecture")],
+    [
+        ("CONFIG_ARM64", "arm64"),
+        ("CONFIG_X86_32", r"x86_32 \(CONFIG_X86_64=n\)"),
+        ("CONFIG_Z", "another architecture"),
+    ],
 )
 def test_configured_for_another_architecture(make_mini_tree, option, said):
     tree = make_mini_tree()

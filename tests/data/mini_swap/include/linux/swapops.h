@@ -88,6 +88,26 @@ static inline swp_entry_t make_readable_migration_entry(unsigned long offset)
 	return swp_entry(30, offset);
 }
 
+static inline swp_entry_t make_writable_migration_entry(unsigned long offset)
+{
+	return swp_entry(31, offset);
+}
+
+static inline bool is_writable_migration_entry(swp_entry_t entry)
+{
+	return swp_type(entry) == 31;
+}
+
+static inline bool is_readable_migration_entry(swp_entry_t entry)
+{
+	return swp_type(entry) == 30;
+}
+
+static inline bool is_migration_entry(swp_entry_t entry)
+{
+	return is_readable_migration_entry(entry) || is_writable_migration_entry(entry);
+}
+
 static inline swp_entry_t make_migration_entry_young(swp_entry_t entry)
 {
 	return swp_entry(swp_type(entry), swp_offset(entry) | YOUNG);
