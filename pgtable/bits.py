@@ -532,6 +532,6 @@ def _absent_frame(entry: int, level: str, kernel: Kernel | None) -> tuple[int, t
     if inverted << 12 < _MOST_MEMORY or plain << 12 >= _MOST_MEMORY:
         return inverted, ()
     return plain, (
-        f"the frame is not inverted, as before Linux 4.19: inverted it would be"
-        f" {inverted:#x}, more than machines have",
+        "the frame is not inverted, as before Linux 4.19: inverted it would be more than"
+        " machines have",
     )

@@ -455,3 +455,19 @@ def of_rules(rules: str) -> Kernel:
         raise ValueError(f"no such rules: {rules!r}; these exist: {', '.join(_OF_RULES)}")
     kernel = Kernel(release="", series=_OF_RULES[rules], stable=0)
     return replace(kernel, rules=rules, swap_layout="inverted")
+
+
+#: The newest series with a swap layout.
+_OF_LAYOUTS: dict[str, Series] = {"bit9": (4, 7), "bit10": (3, 19), "bit14": (4, 18)}
+
+
+def of_layout(name: str) -> Kernel:
+    """Return the kernel whose encodings go with a swap layout where no version is known.
+
+    Raises ValueError for a layout that does not exist.
+    """
+    if name not in SWAP_LAYOUTS:
+        raise ValueError(f"no such swap layout: {name!r}; these exist: {', '.join(SWAP_LAYOUTS)}")
+    if name == "inverted":
+        return of_rules("saved_dirty")
+    return Kernel(release="", series=_OF_LAYOUTS[name], rules="base", swap_layout=name)

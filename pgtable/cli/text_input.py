@@ -3,44 +3,51 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TextIO
 
 from .. import bits
-from ..images.text import Text, parse
+from ..images.text import Text, as_text, parse
+from ..streams import open_stream
 
-#: Longer lines are cut: what is not text may have no ends of lines.
-MAX_LINE = 1 << 16
+#: Longer texts are refused: all of it is in memory at once.
+MAX_TEXT = 1 << 28
+_PIECE = 1 << 20
+#: What may be read, by the name that containers have for it.
+TEXTS = ("text",)
 
 LEVEL_NUMBERS = {name: number for number, name in enumerate(bits.LEVELS, 1)}
 
 
 def read_text(name: str) -> Text:
-    """Return the entries of a text; ``-`` is standard input.
+    """Return the entries of a text, in any encoding; ``-`` is standard input.
 
-    Raises ValueError where there are none.
+    Raises ValueError where there are none, with what is there instead.
     """
-    with _open(name) as file:
-        text = parse(iter(lambda: file.readline(MAX_LINE), ""))
-    if not text.records:
+    text = parse(as_text(_read(name)))
+    if text.records:
+        return text
+    if text.foreign:
         raise ValueError(
-            f"{name}: no page-table entries in it (crash pte and vtop, info tlb, page_tables"
-            " files, oops and Bad page map lines, numbers are understood)"
+            f"{name}: has {', '.join(text.foreign)}: not covered, only x86-64's page tables are"
         )
-    return text
+    more = "".join(f"; {note}" for note in text.notes[:3])
+    raise ValueError(
+        f"{name}: no page-table entries in it (crash pte, vtop and rd, info tlb, xp, x/gx,"
+        f" page_tables files, oops and Bad page map lines, numbers are understood){more}"
+    )
 
 
-@contextlib.contextmanager
-def _open(name: str) -> Iterator[TextIO]:
-    if name == "-":
-        sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
-        yield sys.stdin
-        return
-    with Path(name).open(errors="replace") as file:
-        yield file
+def _read(name: str) -> bytes:
+    with open_stream(name) as stream:
+        stream.refuse(accepted=TEXTS)
+        data = bytearray()
+        while piece := stream.read(_PIECE):
+            data += piece
+            if len(data) > MAX_TEXT:
+                raise ValueError(
+                    f"{name}: is longer than {MAX_TEXT >> 20} MiB; cut the text to what is asked"
+                )
+    return bytes(data)
 
 
 def remarks(text: Text) -> Iterator[str]:

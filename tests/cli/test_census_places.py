@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import lzma
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,20 @@ other words
 """
 
 
-def give(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+@pytest.fixture
+def give() -> Iterator[Callable[[str], None]]:
+    """Put a text on standard input."""
+    kept = os.dup(0)
+
+    def put(text: str) -> None:
+        with tempfile.TemporaryFile() as file:
+            file.write(text.encode())
+            file.seek(0)
+            os.dup2(file.fileno(), 0)
+
+    yield put
+    os.dup2(kept, 0)
+    os.close(kept)
 
 
 # ---- images
@@ -78,10 +92,10 @@ def test_a_file_of_entries_is_still_one(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_census_of_a_text_says_what_it_does_not_know(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], give: Callable[[str], None]
 ) -> None:
     with lzma.open(DATA / "k612-128.tlb.cpu0.txt.xz", "rt") as file:
-        give(file.read(), monkeypatch)
+        give(file.read())
     assert main(["census", "--text", "-"]) == 0
     out = capsys.readouterr().out
     assert "12,034 entries" in out
@@ -104,10 +118,8 @@ def test_census_of_a_text_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert set(report["lost"]) == {"oops", "ptdump"}
 
 
-def test_decode_of_a_text(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    give(OOPS, monkeypatch)
+def test_decode_of_a_text(capsys: pytest.CaptureFixture[str], give: Callable[[str], None]) -> None:
+    give(OOPS)
     assert main(["decode", "--from", "-"]) == 0
     blocks = capsys.readouterr().out.split("\n\n")
     assert [block.splitlines()[0] for block in blocks[:5]] == [
@@ -126,9 +138,9 @@ def test_decode_of_a_text(
 
 
 def test_decode_of_a_text_as_json(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], give: Callable[[str], None]
 ) -> None:
-    give(OOPS + "0x8000000000000867\n", monkeypatch)
+    give(OOPS + "0x8000000000000867\n")
     assert main(["decode", "--from", "-", "--json", "--level", "pmd"]) == 0
     report = json.loads(capsys.readouterr().out)
     last = report["entries"][-1]

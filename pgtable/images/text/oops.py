@@ -1,130 +1,188 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel logs of page tables when something is wrong.
-
-An oops names an address and prints the entries on the way to it; a ``Bad page
-map`` report prints the entry at fault, then its address, and the entries above.
-"""
+"""What the kernel logs of the tables when it faults: an address, the entries on the way to it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from .records import LEVEL_NUMBERS, Format, Record, covered_from, top_down
+from .records import Format, Place, Record, covered_from, top_down
+from .report import Report
 
-_FAULT = re.compile(
-    r"(?:page fault for address: |NULL pointer dereference, address: |Corrupted page table"
-    r" at address |kernel paging request at (?:virtual address )?"
-    r"|NULL pointer dereference at (?:virtual address )?) *([0-9a-f]+\b|\(null\))"
-)
-_CR2 = re.compile(r"\bCR2: ([0-9a-f]{16})\b")
-_TABLES = re.compile(
-    r"\bPGD ([0-9a-f]+)\b(?: P4D ([0-9a-f]+)\b)?(?: PUD ([0-9a-f]+)\b)?"
-    r"(?: PMD ([0-9a-f]+)\b)?(?: PTE ([0-9a-f]+)\b)?"
-)
 _NAMES = ("PGD", "P4D", "PUD", "PMD", "PTE")
+_HEX = r"(?:0x)?[0-9a-f]{1,16}\b"
 
-#: How many lines of other text may stand between two lines of one report.
-_NEAR = 40
+#: How many words of other text may stand between two lines of one report.
+NEAR = 400
+#: Registers and the version stand below the stack and the list of modules.
+_NEAR_BELOW = 4000
+
+TWO_OPEN = "two reports are open and the lines name no caller: which one is meant is not known"
+
+
+@dataclass
+class _Group:
+    """The entries that belong together, top first."""
+
+    report: Report
+    word: int
+    end: int
+    ambiguous: bool
+    values: list[tuple[str, int, int]] = field(default_factory=list)  # name, entry, line
 
 
 class Oops(Format):
-    """The ``PGD ... P4D ... PUD ... PMD ... PTE ...`` line of a page fault in the kernel."""
+    """The ``PGD ... P4D ... PUD ... PMD ... PTE ...`` of a page fault, in one line or several."""
 
     name = "oops"
     lost = "entries below the first one that is not present"
+    PATTERNS: ClassVar[Mapping[str, re.Pattern[str]]] = {
+        "fault": re.compile(
+            r"(?:page\s+fault\s+for\s+address:"
+            r"|NULL\s+pointer\s+dereference(?:,\s+address:|\s+at(?:\s+virtual\s+address)?)"
+            r"|Corrupted\s+page\s+table\s+at\s+address"
+            r"|kernel\s+paging\s+request\s+at(?:\s+virtual\s+address)?)"
+            r"\s+(?:0x)?([0-9a-f]+\b|\(null\))"
+        ),
+        # the first two on one line with what precedes them, the last on a line of its own
+        "entry": re.compile(
+            rf"(?:\bPGD\s+(?P<top>{_HEX})(?:(?<=\w{{4}})|(?=\s*$|\s+(?:P4D|PUD|BAD)\b))"
+            rf"|(?<=[0-9a-f])[ \t]+(?P<next>P4D|PUD|PMD|PTE)\s+(?P<beside>{_HEX})(?!\w)"
+            rf"|^[ \t]*(?P<own>P4D|PUD|PMD|PTE)\s+(?P<below>{_HEX})"
+            r"(?=\s*$|\s+(?:P4D|PUD|PMD|PTE|BAD)\b))",
+            re.M,
+        ),
+        "unreadable": re.compile(
+            r"(?:^[ \t]*|(?<=[0-9a-f])[ \t]+)(PGD|P4D|PUD|PMD|PTE)(?:[ \t]+(\S+)|\s*$)", re.M
+        ),
+    }
 
     def __init__(self) -> None:
         super().__init__()
-        self._address: int | None = None
-        self._until = 0
-        self._waiting: Sequence[Record] = ()
+        self.reports: list[Report] = []
+        self._open: list[Report] = []  # faults whose entries have not come yet
+        self._came = 0  # groups of entries since several are open
+        self._group: _Group | None = None
+        self._groups: list[_Group] = []
+        self._last: Report | None = None
 
-    def feed(self, number: int, line: str) -> bool:
-        """Take a line."""
-        if number > self._until:
-            self._address, self._waiting = None, ()
-        if match := _FAULT.search(line):
-            self._address = 0 if match[1] == "(null)" else int(match[1], 16)
-            self._until, self._waiting = number + _NEAR, ()
-            return True
-        if match := _TABLES.search(line):
-            self._add(number, match)
-            return True
-        if self._waiting and (match := _CR2.search(line)):
-            for record in self._waiting:
-                record.va = covered_from(int(match[1], 16), record.level)
-            self._waiting = ()
-            return True
-        return False
+    def take(self, what: str, match: re.Match[str], place: Place) -> None:
+        """Take a fault's first line, or an entry."""
+        if what == "fault":
+            self._fault(match, place)
+        elif what == "entry":
+            self._entry(match, place)
+        elif self._group and (match[2] is None or match.start() == self._group.end):
+            if match.start() == self._group.end:
+                self.unreadable.append((place.line(), f"{match[1]} {(match[2] or '')[:40]}"))
+        elif match[1] == "PGD" and re.search(r"\d", match[2] or ""):
+            self.unreadable.append((place.line(), f"PGD {match[2][:40]}"))
 
-    def _add(self, number: int, match: re.Match[str]) -> None:
-        printed = zip(_NAMES, match.groups(), strict=True)
-        levels = top_down([(name, int(value, 16)) for name, value in printed if value])
-        found = [
-            Record(number, self.name, level, covered_from(self._address, level), entry)
-            for level, entry in levels
-        ]
-        if len(found) == 1 and match[2] is None:
-            found[0].note = "the top level: 4, or 5 on a machine with five"
-        self.records += found
-        self._waiting = found if self._address is None else ()
-        self._address, self._until = None, number + _NEAR
+    def _fault(self, match: re.Match[str], place: Place) -> None:
+        self._expire(place.word)
+        address = 0 if match[1] == "(null)" else int(match[1], 16)
+        report = Report("page fault", place.line(), place.word, address)
+        if len(match[1]) > 16:
+            report.address = None
+        if "Corrupted" in match[0]:
+            report.says.append("Corrupted page table")
+        self.reports.append(report)
+        self._open.append(report)
+        self._group, self._last = None, report
+        if len({report.address for report in self._open}) > 1:
+            for report in self._open:
+                report.ambiguous = True
 
+    def _expire(self, word: int) -> None:
+        self._open = [report for report in self._open if word - report.word <= NEAR]
+        if not self._open:
+            self._came = 0
 
-_BAD_MAP = re.compile(
-    r"BUG: Bad page map in process .*?\s(pte|pmd|pud|p4d|pgd):([0-9a-f]+)\b(?: pmd:([0-9a-f]+)\b)?"
-)
-_ADDRESS = re.compile(r"\baddr:(?:0x)?([0-9a-f]{8,16})\b")
-_ABOVE = re.compile(
-    r"\bpgd:([0-9a-f]+)\b(?: p4d:([0-9a-f]+)\b)?(?: pud:([0-9a-f]+)\b)?(?: pmd:([0-9a-f]+)\b)?"
-)
-_BAD_TABLE = re.compile(r"\bbad (pte|pmd|pud|p4d|pgd) (?:0x)?[0-9a-f]+\(([0-9a-f]{8,16})\)")
+    def _entry(self, match: re.Match[str], place: Place) -> None:
+        name = match["next"] or match["own"] or "PGD"
+        text = match["top"] or match["beside"] or match["below"]
+        line = place.line(match.end() - 1)
+        group = self._group
+        if name == "PGD":
+            group = self._group = self._new_group(place)
+        elif group is None or not self._fits(group, name, place.word):
+            if match["own"]:
+                self.unreadable.append((line, f"{name} {text} without the PGD above it"))
+            return
+        elif match["next"] and match.start() != group.end:
+            return  # words of a sentence
+        group.values.append((name, int(text, 16), line))
+        group.word, group.end = place.word, match.end()
 
+    @staticmethod
+    def _fits(group: _Group, name: str, word: int) -> bool:
+        below = _NAMES.index(name) > _NAMES.index(group.values[-1][0])
+        return below and word - group.word <= NEAR
 
-class BadPageMap(Format):
-    """``BUG: Bad page map in process ...`` with its ``addr:`` line, and ``bad pmd ...``."""
+    def _new_group(self, place: Place) -> _Group:
+        self._expire(place.word)
+        ambiguous = any(report.ambiguous for report in self._open)
+        if self._open and not ambiguous:
+            report = self._open[-1]
+            self._open = []
+        else:
+            report = Report("page fault", place.line(), place.word, ambiguous=ambiguous)
+            self.reports.append(report)
+            self._came += 1
+            if ambiguous and self._came >= len(self._open):
+                self._open, self._came = [], 0
+        self._last = report
+        group = _Group(report, place.word, place.position, ambiguous)
+        self._groups.append(group)
+        return group
 
-    name = "bad page map"
-    lost = "levels above the entry at fault (older kernels print one of them)"
+    def fact(self, what: str, match: re.Match[str], place: Place) -> None:
+        """Take what a line says of the last report."""
+        report = self._last
+        if what == "end":
+            self._last = self._group = None
+        if report is None or what == "swapfile" or place.word - report.word > _NEAR_BELOW:
+            return
+        if not report.ambiguous:
+            report.take(what, match)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._report: list[Record] = []
-        self._address: int | None = None
-        self._until = 0
+    def finish(self) -> None:
+        """Make the records: registers below decide what the levels are, and where."""
+        for group in self._groups:
+            self._add(group)
 
-    def feed(self, number: int, line: str) -> bool:
-        """Take a line."""
-        if match := _BAD_MAP.search(line):
-            self._report, self._address, self._until = [], None, number + _NEAR
-            self._add(number, LEVEL_NUMBERS[match[1].upper()], match[2])
-            if match[3]:
-                self._add(number, 2, match[3])
-            return True
-        if match := _BAD_TABLE.search(line):
-            entry = int(match[2], 16)
-            level = LEVEL_NUMBERS[match[1].upper()]
-            self.records.append(Record(number, self.name, level, None, entry))
-            return True
-        return number <= self._until and self._feed_report(number, line)
+    def _add(self, group: _Group) -> None:
+        report = group.report
+        address = report.address
+        if address is None and not group.ambiguous:
+            address = report.cr2
+        elif None not in (address, report.cr2) and address != report.cr2:
+            report.warnings.append(
+                f"CR2 is {report.cr2:016x}, but the report names the address {address:016x}"
+            )
+        lines = {name: line for name, _, line in group.values}
+        values = [(name, entry) for name, entry, _ in group.values]
+        levels = top_down(values, report.five_levels)
+        names = [name for name, _ in values if name != "P4D" or len(levels) == len(values)]
+        self._compare_levels(report, dict(values))
+        for name, (level, entry) in zip(names, levels, strict=True):
+            record = Record(lines[name], self.name, level, covered_from(address, level), entry)
+            record.report = report
+            if group.ambiguous:
+                record.note = "address not known: " + TWO_OPEN
+            self.records.append(record)
+        alone = names == ["PGD"] and "P4D" not in lines and report.five_levels is None
+        if alone and not self.records[-1].note:
+            self.records[-1].note = "the top level: 4, or 5 on a machine with five"
 
-    def _feed_report(self, number: int, line: str) -> bool:
-        if self._address is None and (match := _ADDRESS.search(line)):
-            self._address = int(match[1], 16)
-            for record in self._report:
-                record.va = covered_from(self._address, record.level)
-            return True
-        if match := _ABOVE.search(line):
-            printed = zip(_NAMES, match.groups(), strict=False)
-            for level, entry in top_down([(name, int(text, 16)) for name, text in printed if text]):
-                if all((old.level, old.entry) != (level, entry) for old in self._report):
-                    self._add(number, level, f"{entry:x}")
-            return True
-        return False
-
-    def _add(self, number: int, level: int, entry: str) -> None:
-        va = covered_from(self._address, level)
-        record = Record(number, self.name, level, va, int(entry, 16))
-        self._report.append(record)
-        self.records.append(record)
+    @staticmethod
+    def _compare_levels(report: Report, values: dict[str, int]) -> None:
+        if "P4D" not in values or report.five_levels is None:
+            return
+        if report.five_levels is (values["P4D"] == values["PGD"]):
+            told, shown = ("five", "four") if report.five_levels else ("four", "five")
+            report.warnings.append(
+                f"CR4 {report.cr4:#x} says {told} levels, PGD and P4D look like {shown}"
+            )

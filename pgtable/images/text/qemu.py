@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import ClassVar
 
 from ... import bits
-from .records import Format, Record
+from .records import Format, Place, Record
 
-_LINE = re.compile(
-    r"\b([0-9a-f]{16}): ([0-9a-f]{16}) ([X-][G-][P-][D-][A-][C-][T-][U-][W-])(?=\s|$)"
-)
 _FLAGS = (
     bits.NX,
     bits.GLOBAL,
@@ -40,16 +39,20 @@ class InfoTlb(Format):
         " the PAT bit, and every entry that is no present leaf"
     )
 
+    PATTERNS: ClassVar[Mapping[str, re.Pattern[str]]] = {
+        "line": re.compile(
+            r"\b([0-9a-f]{16}):\s+([0-9a-f]{16})\s+"
+            r"([X-][G-][P-][D-][A-][C-][T-][U-][W-])(?=\s|$)"
+        )
+    }
+
     def __init__(self) -> None:
         super().__init__()
         self._flags: dict[str, int] = {}
         self._guessed = 0
 
-    def feed(self, number: int, line: str) -> bool:
+    def take(self, what: str, match: re.Match[str], place: Place) -> None:
         """Take a line."""
-        match = _LINE.search(line)
-        if match is None:
-            return False
         va, pa, letters = match.groups()
         flags = self._flags.get(letters)
         if flags is None:
@@ -57,8 +60,10 @@ class InfoTlb(Format):
             flags = sum(bit for letter, bit in pairs if letter != "-") | bits.PRESENT
             self._flags[letters] = flags
         entry = int(pa, 16) & bits.SMALL_FRAME | flags
-        self.records.append(Record(number, self.name, 1, int(va, 16), entry, _KNOWN_SMALL))
-        return True
+        record = Record(place.line(), self.name, 1, int(va, 16), entry, _KNOWN_SMALL)
+        if int(pa, 16) & ~bits.SMALL_FRAME & ~bits.NX:
+            record.warnings.append(f"physical address {int(pa, 16):#x} is no frame of an entry")
+        self.records.append(record)
 
     def finish(self) -> None:
         """Tell 2 MiB from 1 GiB leaves: both are a P, only their places differ."""

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...bits import ALL
+from .report import Report
+from .streams import Stream
 
 #: Names of the levels as texts print them; PGD is 5 where there are five levels.
 LEVEL_NUMBERS = {"PTE": 1, "PMD": 2, "PUD": 3, "P4D": 4, "PGD": 4}
@@ -30,6 +34,28 @@ class Record:
     known: int = ALL  #: the bits of ``entry`` that the text tells; others are 0 in it
     count: int = 1  #: how many entries in a row
     note: str = ""
+    place: int | None = None  #: the address of the entry itself, where the text says it
+    report: Report | None = None  #: what the text says around it
+    printed: dict[str, Any] = field(default_factory=dict)  #: what its line says of its meaning
+    evidence: list[str] = field(default_factory=list)  #: what the text says that fits
+    warnings: list[str] = field(default_factory=list)  #: what does not fit or cannot be
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a match starts: its stream, and how far into it."""
+
+    stream: Stream
+    position: int
+
+    def line(self, position: int | None = None) -> int:
+        """Return the number of the line, of the match or of a position in the stream."""
+        return self.stream.line_at(self.position if position is None else position)
+
+    @property
+    def word(self) -> int:
+        """How many words of the stream precede it."""
+        return self.stream.word_at(self.position)
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,9 @@ class Text:
     lost: Mapping[str, str]
     notes: Sequence[str]
     ignored: int
+    reports: Sequence[Report] = ()
+    foreign: Sequence[str] = ()  #: page tables that are not x86-64's, each with its line
+    kernel: str | None = None  #: the version, where the text names one and no other
 
     @property
     def entry(self) -> np.ndarray:
@@ -76,18 +105,25 @@ class Text:
         return np.array([record.count for record in self.records], np.uint64)
 
 
-@dataclass
 class Format(ABC):
-    """A kind of text: takes lines one by one, keeps the records it finds."""
+    """A kind of text: takes what its patterns match in a stream, keeps the records.
 
-    records: list[Record] = field(default_factory=list)
+    One object reads one stream.  ``PATTERNS`` are matched anywhere in the stream, where
+    a line may be broken at any white space; of matches that overlap the format that
+    stands first in the list of formats has the first one.
+    """
 
     name = ""
     lost = ""
+    PATTERNS: ClassVar[Mapping[str, re.Pattern[str]]] = {}
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.unreadable: list[tuple[int, str]] = []
 
     @abstractmethod
-    def feed(self, number: int, line: str) -> bool:
-        """Take a line; return whether it belongs to this format."""
+    def take(self, what: str, match: re.Match[str], place: Place) -> None:
+        """Take a match of the pattern of this name."""
 
     def finish(self) -> None:  # noqa: B027 - most have nothing to settle
         """Settle what only the end of the text decides."""
@@ -109,14 +145,16 @@ def covered_from(address: int | None, level: int) -> int | None:
     return address >> level_shift(level) << level_shift(level)
 
 
-def top_down(values: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
+def top_down(values: Sequence[tuple[str, int]], five: bool | None = None) -> list[tuple[int, int]]:
     """Give the entries on the way to an address, PGD first, their levels.
 
     With four levels the kernel still prints a P4D, which is the PGD once more;
     it is left out here.
+
+    five: whether there are five levels, as CR4 tells; None: not known.
     """
-    names = {name for name, _ in values}
     by_name = dict(values)
-    if "P4D" not in names or by_name["P4D"] == by_name.get("PGD"):
+    repeated = "P4D" not in by_name or by_name["P4D"] == by_name.get("PGD")
+    if repeated if five is None else not five:
         return [(LEVEL_NUMBERS[name], value) for name, value in values if name != "P4D"]
     return [(5 if name == "PGD" else LEVEL_NUMBERS[name], value) for name, value in values]
