@@ -31,6 +31,10 @@ from typing import Any
 Series = tuple[int, ...]
 
 OLDEST: Series = (2, 6, 32)
+#: The newest series whose changes are in :data:`CHANGES`; later ones are taken for it.
+NEWEST: Series = (7, 3)
+#: The last series of each major version that has ended.
+_LAST = {3: 19, 4: 20, 5: 19, 6: 19}
 
 
 @dataclass(frozen=True)
@@ -249,6 +253,7 @@ class Kernel:
     suffix: what a distribution added.
     rules: "base" or "saved_dirty" (also "cow", where an argument said so).
     assumed: what had to be taken for granted, a sentence each.
+    origin: where the release was found: "--kernel", "OSRELEASE of VMCOREINFO".
     """
 
     release: str
@@ -259,6 +264,7 @@ class Kernel:
     rules: str = ""
     swap_layout: str = ""
     assumed: tuple[str, ...] = ()
+    origin: str = ""
 
     def has(self, name: str) -> bool:
         """Tell whether it has a change of :data:`CHANGES`."""
@@ -276,6 +282,8 @@ class Kernel:
         if self.series >= change.since:
             early = self.series == change.since and self.rc is not None and self.rc < change.rc
             return not early, ""
+        if name in _WITH_L1TF and self.has("l1tf"):
+            return True, ""
         return self._backported(name, change)
 
     def _backported(self, name: str, change: Change) -> tuple[bool, str]:
@@ -316,6 +324,19 @@ class Kernel:
     def pmd_modify_drops_dirty(self) -> bool:
         """Whether pmd_modify() loses Dirty of an entry."""
         return self.rules == "saved_dirty" and not self.has("pmd_modify_fixed")
+
+    @property
+    def variant(self) -> str:
+        """What its helpers do otherwise than the newest of its rules (engines/switches.py)."""
+        if self.pmd_modify_drops_dirty:
+            return "drops_dirty"
+        if self.inverted:
+            return ""
+        return "plain_frames" if self.has("swap_soft_dirty_bit_1") else "plain_frames_swp7"
+
+    def with_rules(self, rules: str) -> Kernel:
+        """Return the same kernel with the rules that an argument names."""
+        return _settled(replace(self, assumed=()), rules, self.swap_layout or None)
 
     @property
     def swap(self) -> SwapLayout:
@@ -366,6 +387,28 @@ class Kernel:
             said.append("pmd_modify() drops Dirty")
         return "; ".join(said)
 
+    @property
+    def title(self) -> str:
+        """Name it and where its name was found, in a line."""
+        name = f"Linux {self.release}" if self.release else f"the newest kernel of {self.rules}"
+        return f"{name} ({self.origin})" if self.origin else name
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is true of it as plain values, for JSON."""
+        return {
+            "release": self.release,
+            "origin": self.origin,
+            "rules": self.rules,
+            "frames_inverted": self.inverted,
+            "pmd_modify_drops_dirty": self.pmd_modify_drops_dirty,
+            "swap_layout": self.swap_layout,
+            "swap_types": {str(number): name for number, name in self.types.items()},
+            "assumed": list(self.assumed),
+        }
+
+
+#: Changes that stable series took together with the one for L1TF.
+_WITH_L1TF = ("swap_from_bit_9", "swap_soft_dirty_bit_1")
 
 _RELEASE = re.compile(
     r"(?<![\w.])v?(?P<release>(?P<version>\d+\.\d+(?:\.\d+){0,2})"
@@ -374,33 +417,49 @@ _RELEASE = re.compile(
 _LABELS = (r"Linux version\s+", r"OSRELEASE[=:]\s*", r"RELEASE:\s*", r"^Linux\s+\S+\s+", r"^linux-")
 
 
-def find(text: str, *, rules: str | None = None, swap_layout: str | None = None) -> Kernel:
+def find(
+    text: str, *, rules: str | None = None, swap_layout: str | None = None, origin: str = ""
+) -> Kernel:
     """Return the kernel that a text names.
 
     text: a release ("4.15.0-29-generic", "6.8", "v6.6-rc3"), or a line with one in it:
         ``Linux version ...``, ``OSRELEASE=...``, ``uname -a``.
     rules, swap_layout: what an argument says, whatever the version says.
+    origin: where the text was found.
 
-    Raises ValueError for a text without a release, for kernels before 2.6.32, and for
-    rules or layouts that do not exist.
+    Raises ValueError for a text without a release, for kernels before 2.6.32, for series
+    that there never were, and for rules or layouts that do not exist.
     """
     match = None
     for label in (*_LABELS, r"^\s*"):
         if match := re.search(f"{label}(?:{_RELEASE.pattern})", text):
             break
     if match is None:
-        raise ValueError(f"no kernel release in {text!r}; write one as uname -r prints it: 6.8")
+        raise ValueError(
+            f"{origin or 'kernel'}: no kernel release in {text!r}; write one as uname -r prints it:"
+            " 6.8, 4.15.0-29-generic"
+        )
     numbers = tuple(map(int, match["version"].split(".")))
     length = 3 if numbers[0] == 2 else 2
     series, rest = numbers[:length], numbers[length:]
     if series < OLDEST:
-        raise ValueError(f"{match['release']}: kernels before 2.6.32 laid entries out differently")
+        raise ValueError(
+            f"{origin or 'kernel'}: {match['release']}: kernels before 2.6.32 laid entries out"
+            " differently; those from 2.6.32 on are known"
+        )
+    last = _LAST.get(numbers[0])
+    if last is not None and numbers[1] > last:
+        raise ValueError(
+            f"{origin or 'kernel'}: {match['release']}: there is no such Linux; {numbers[0]}.{last}"
+            f" was the last of {numbers[0]}.x"
+        )
     kernel = Kernel(
         release=match["release"],
         series=series,
         stable=rest[0] if rest else None,
         rc=int(match["rc"]) if match["rc"] else None,
         suffix=match["suffix"],
+        origin=origin,
     )
     return _settled(kernel, rules, swap_layout)
 
@@ -408,6 +467,13 @@ def find(text: str, *, rules: str | None = None, swap_layout: str | None = None)
 def _settled(kernel: Kernel, rules: str | None, swap_layout: str | None) -> Kernel:
     """Fill in rules, layout and what was assumed."""
     assumed = []
+    if kernel.series > NEWEST:
+        newest = ".".join(map(str, NEWEST))
+        assumed.append(
+            f"assumed: {kernel.release} is like Linux {newest}, the newest that is known here"
+        )
+    if rules is not None and rules not in _OF_RULES:
+        raise ValueError(f"no such rules: {rules!r}; these exist: {', '.join(_OF_RULES)}")
     if rules is None:
         rules = "saved_dirty" if kernel.has("saved_dirty") else "base"
         if re.search(r"\.el(?:9|10)", kernel.suffix):
@@ -425,6 +491,12 @@ def _settled(kernel: Kernel, rules: str | None, swap_layout: str | None) -> Kern
     for name in ("l1tf", "pmd_modify_fixed"):
         if why := kernel._answer(name)[1]:
             assumed.append(why)
+    if kernel.suffix and kernel._vendor and not assumed:
+        series = ".".join(map(str, kernel.series))
+        assumed.append(
+            f"assumed: {kernel.release} is like Linux {series}; distributions take changes of later"
+            " versions, an argument (rules, swap layout) says otherwise"
+        )
     return replace(kernel, rules=rules, swap_layout=swap_layout, assumed=tuple(assumed))
 
 

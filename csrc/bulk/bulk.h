@@ -119,6 +119,7 @@ struct pgtable_instance {
 	const char *rules;
 	int shstk;
 	int config;
+	const char *variant;	/* what an older kernel does otherwise; "": nothing */
 	size_t nhelpers;
 	const struct pgtable_helper *helpers;
 	const struct pgtable_block_ops *ops;

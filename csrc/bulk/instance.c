@@ -8,6 +8,9 @@
  *   PGTABLE_RULES_{BASE,COW,SAVED_DIRTY}
  *   PGTABLE_SHSTK                0 or 1
  *   CONFIG_X86_SHADOW_STACK      defined or not
+ *   PGTABLE_VARIANT_NAME         what an older kernel does otherwise, "" for nothing:
+ *   PGTABLE_PLAIN_FRAMES, PGTABLE_SWP_SOFT_DIRTY_BIT_7, PGTABLE_PMD_MODIFY_DROPS_DIRTY
+ *                                defined or not
  */
 #include "bulk/bulk_loops.h"
 #include "bulk/apply.h"
@@ -59,6 +62,7 @@ const struct pgtable_instance PGTABLE_INSTANCE = {
 #if defined(CONFIG_X86_SHADOW_STACK)
 	.config = 1,
 #endif
+	.variant = PGTABLE_VARIANT_NAME,
 	.nhelpers = sizeof(helpers) / sizeof(helpers[0]),
 	.helpers = helpers,
 	.ops = &PGTABLE_BLOCK_OPS,

@@ -10,11 +10,17 @@
 
 /*
  * A non-zero entry with PRESENT=0 keeps its frame inverted, so that a
- * speculative walk of it cannot reach cached data (L1TF).
+ * speculative walk of it cannot reach cached data (L1TF).  Kernels from before
+ * that (PGTABLE_PLAIN_FRAMES) keep it as it is.
  */
 static inline bool __pte_needs_invert(uint64_t val)
 {
+#ifdef PGTABLE_PLAIN_FRAMES
+	(void)val;
+	return false;
+#else
 	return val && !(val & _PAGE_PRESENT);
+#endif
 }
 
 /* XORed with a frame: all ones where the entry keeps it inverted. */

@@ -263,6 +263,11 @@ static inline pmd_t pmd_modify(pmd_t pmd, pgprot_t newprot)
 	pmdval_t oldval = pmd_val(pmd);
 	pmdval_t val = (oldval & _HPAGE_CHG_MASK) | (pgprot_val(newprot) & ~_HPAGE_CHG_MASK);
 
+	/* from 6.6 until the fix of September 2026 neither the old Dirty nor newprot's got here */
+#ifdef PGTABLE_PMD_MODIFY_DROPS_DIRTY
+	val &= ~_PAGE_DIRTY;
+#endif
+
 	val = flip_protnone_guard(oldval, val, PHYSICAL_PMD_PAGE_MASK);
 	return __pmd(__modify_saveddirty(oldval, val));
 }

@@ -112,7 +112,11 @@
 #define VM_SHADOW_STACK		((uint64_t)1 << 37)
 
 /* Swap entries: PRESENT=0, so hardware ignores these bits. */
+#ifdef PGTABLE_SWP_SOFT_DIRTY_BIT_7
+#define _PAGE_SWP_SOFT_DIRTY	_PAGE_PSE	/* up to Linux 4.13 */
+#else
 #define _PAGE_SWP_SOFT_DIRTY	_PAGE_RW
+#endif
 #define _PAGE_SWP_UFFD_WP	_PAGE_USER
 #define _PAGE_SWP_EXCLUSIVE	_PAGE_PWT
 

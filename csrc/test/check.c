@@ -35,11 +35,17 @@ static uint64_t entries[N], first_result[N], result[N];
 static uint8_t first_truth[N], truth[N], mask[N];
 static unsigned long failures;
 
+/* The variant as a word: - where there is none. */
+static const char *variant_of(const struct pgtable_instance *in)
+{
+	return *in->variant ? in->variant : "-";
+}
+
 static void fail(const struct pgtable_instance *in, const struct pgtable_helper *helper,
 		 const char *what)
 {
-	printf("FAILED %s %s shstk=%d config=%d %s: %s\n", in->isa, in->rules, in->shstk,
-	       in->config, helper->name, what);
+	printf("FAILED %s %s shstk=%d config=%d %s %s: %s\n", in->isa, in->rules, in->shstk,
+	       in->config, variant_of(in), helper->name, what);
 	failures++;
 }
 
@@ -191,7 +197,8 @@ static const struct pgtable_instance *scalar_of(const struct pgtable_instance *i
 		const struct pgtable_instance *other = pgtable_instances[i];
 
 		if (!strcmp(other->isa, "scalar") && !strcmp(other->rules, in->rules) &&
-		    other->shstk == in->shstk && other->config == in->config)
+		    other->shstk == in->shstk && other->config == in->config &&
+		    !strcmp(other->variant, in->variant))
 			return other;
 	}
 	return in;
@@ -219,7 +226,7 @@ static uint64_t check_instance(const struct pgtable_instance *in)
 /* Is the digest the one that the file has for these rules and switches? */
 static int is_expected(const char *file, const struct pgtable_instance *in, uint64_t digest)
 {
-	char rules[32];
+	char rules[32], variant[32];
 	int shstk, config, found = 0;
 	uint64_t expected;
 	FILE *results = fopen(file, "r");
@@ -228,8 +235,10 @@ static int is_expected(const char *file, const struct pgtable_instance *in, uint
 		perror(file);
 		exit(2);
 	}
-	while (fscanf(results, "%31s %d %d %" SCNx64, rules, &shstk, &config, &expected) == 4)
-		if (!strcmp(rules, in->rules) && shstk == in->shstk && config == in->config)
+	while (fscanf(results, "%31s %d %d %31s %" SCNx64, rules, &shstk, &config, variant,
+		      &expected) == 5)
+		if (!strcmp(rules, in->rules) && shstk == in->shstk && config == in->config &&
+		    !strcmp(variant, variant_of(in)))
 			found = expected == digest;
 	fclose(results);
 	return found;
@@ -255,11 +264,11 @@ int main(int argc, char **argv)
 		digest = check_instance(in);
 		if (!strcmp(argv[1], "--print")) {
 			if (!strcmp(in->isa, "scalar"))
-				printf("%s %d %d %016" PRIx64 "\n", in->rules, in->shstk,
-				       in->config, digest);
+				printf("%s %d %d %s %016" PRIx64 "\n", in->rules, in->shstk,
+				       in->config, variant_of(in), digest);
 		} else if (!is_expected(argv[1], in, digest)) {
-			printf("FAILED %s %s shstk=%d config=%d: digest %016" PRIx64 "\n", in->isa,
-			       in->rules, in->shstk, in->config, digest);
+			printf("FAILED %s %s shstk=%d config=%d %s: digest %016" PRIx64 "\n", in->isa,
+			       in->rules, in->shstk, in->config, variant_of(in), digest);
 			failures++;
 		}
 		checked++;

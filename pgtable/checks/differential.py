@@ -258,7 +258,9 @@ def _other(engine: Engine, against: Engine | Callable[..., Engine] | None) -> En
     switches = getattr(engine, "switches", None)
     if switches is None:
         raise ValueError(f"{engine.name} has no switches of its own; say what to check it against")
-    return (against or reference)(*switches)
+    kernel = getattr(engine, "kernel", None)
+    named = {} if kernel is None else {"kernel": kernel}
+    return (against or reference)(*switches, **named)
 
 
 def _compare(helper: Helper, other: Helper, given: inputs.Inputs) -> Iterator[Difference]:

@@ -7,16 +7,17 @@ import os
 from functools import cache
 from typing import Any
 
+from ..kernels import Kernel
 from ._native import ffi, lib
 from .compiled import BINDING, CompiledEngine, CompiledHelper, as_info_fields
 from .forms import Condition, Form, found_condition, found_form
 from .interface import HelperInfo
-from .switches import COMBINATIONS, Switches, resolve
+from .switches import COMBINATIONS, Chosen, Switches, choose
 
 
 @cache
-def _instances() -> dict[tuple[str, Switches], Any]:
-    """Return every compiled instance, by instruction set and switches."""
+def _instances() -> dict[tuple[str, Switches, str], Any]:
+    """Return every compiled instance, by instruction set, switches and variant."""
     found = {}
     i = 0
     while lib.pgtable_instances[i] != ffi.NULL:
@@ -24,7 +25,8 @@ def _instances() -> dict[tuple[str, Switches], Any]:
         switches = Switches(
             ffi.string(instance.rules).decode(), bool(instance.shstk), bool(instance.config)
         )
-        found[ffi.string(instance.isa).decode(), switches] = instance
+        variant = ffi.string(instance.variant).decode()
+        found[ffi.string(instance.isa).decode(), switches, variant] = instance
         i += 1
     return found
 
@@ -34,7 +36,7 @@ def isas() -> dict[str, bool]:
 
     The value says whether this processor and its operating system can run it.
     """
-    names = dict.fromkeys(name for name, _ in _instances())
+    names = dict.fromkeys(name for name, _, _ in _instances())
     return {name: bool(lib.pgtable_isa_usable(name.encode())) for name in names}
 
 
@@ -50,13 +52,13 @@ def _checked_isa(name: str, source: str) -> str:
 class NativeEngine(CompiledEngine):
     """Our own helpers, compiled with the switches as constants."""
 
-    def __init__(self, switches: Switches, isa_name: str, forms: bool):
-        self.rules, self.shstk, self.config = switches
-        self.switches = switches
+    def __init__(self, chosen: Chosen, isa_name: str, forms: bool):
+        self.switches, self.variant, self.kernel = chosen
+        self.rules, self.shstk, self.config = self.switches
         #: whether calls run closed forms where helpers have them, or always the helpers' text
         self.forms = forms
-        name = f"native({switches})" if forms else f"native({switches}, forms=False)"
-        super().__init__(name, _instances()[isa_name, switches].ops)
+        name = f"native({chosen})" if forms else f"native({chosen}, forms=False)"
+        super().__init__(name, self._instance(isa_name).ops)
         helpers = []
         for handle in self._handles(isa_name):
             helpers.append(CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle))
@@ -71,13 +73,16 @@ class NativeEngine(CompiledEngine):
         """Find the same of a test."""
         return found_condition(helper.handle) if self.forms else None
 
+    def _instance(self, isa_name: str) -> Any:
+        return _instances()[isa_name, self.switches, self.variant]
+
     def _handles(self, isa_name: str) -> list[Any]:
-        instance = _instances()[isa_name, self.switches]
+        instance = self._instance(isa_name)
         return [instance.helpers + i for i in range(instance.nhelpers)]
 
     def follow(self, isa_name: str) -> None:
         """Let every helper run the loops of that instruction set from now on."""
-        self.rebind(_instances()[isa_name, self.switches].ops, self._handles(isa_name))
+        self.rebind(self._instance(isa_name).ops, self._handles(isa_name))
         self.isa = isa_name
 
     def _owners(self, name: str) -> list[str]:
@@ -86,7 +91,7 @@ class NativeEngine(CompiledEngine):
 
 @cache
 def _names(switches: Switches) -> frozenset[str]:
-    instance = _instances()["scalar", switches]
+    instance = _instances()["scalar", switches, ""]
     return frozenset(
         ffi.string(instance.helpers[i].name).decode() for i in range(instance.nhelpers)
     )
@@ -98,7 +103,7 @@ def owners(name: str) -> list[str]:
 
 
 #: Engines that were made without an instruction set of their own: they follow isa().
-_following: dict[tuple[Switches, bool], NativeEngine] = {}
+_following: dict[tuple[Chosen, bool], NativeEngine] = {}
 _current: list[str] = []
 
 
@@ -147,38 +152,44 @@ def isa(name: str | None = None) -> ForcedIsa:
 
 
 def native(
-    rules: str = "cow",
+    rules: str | None = None,
     shstk: bool | None = None,
     config: bool | None = None,
     *,
+    kernel: str | Kernel | None = None,
     isa: str | None = None,
     forms: bool | None = None,
 ) -> NativeEngine:
     """Return the engine of our C helpers.
 
-    rules: "cow" (the default), "base" or "saved_dirty".
+    rules: "cow", "base" or "saved_dirty"; None: those of the kernel, or "cow".
     shstk: the run-time switch ``cpu_feature_enabled(X86_FEATURE_SHSTK)``.
     config: the build-time switch ``CONFIG_X86_SHADOW_STACK``.
         Both default to on where the rules have them.
+    kernel: a release ("6.8", "4.15.0-29-generic") or what :func:`pgtable.kernels.find`
+        gives: it settles the rules, whether frames of PROT_NONE entries are inverted,
+        and whether pmd_modify() drops Dirty.  ``engine.kernel.assumed`` says what was
+        assumed.  None: the newest kernel of the rules.
     isa: run on this instruction set only, whatever :func:`isa` says later.
     forms: True runs the closed forms that were found of the helpers (csrc/form/form.h);
         False always runs the helpers' own text.  None: True, unless PGTABLE_FORMS=0.
 
     Raises ValueError for a combination that does not exist, listing those
-    that do, and for an instruction set that is not usable here.
+    that do, for a kernel that cannot be read, and for an instruction set that is
+    not usable here.
     """
-    switches = resolve(rules, shstk, config)
+    chosen = choose(rules, shstk, config, kernel)
     if forms is None:
         forms = _forms_by_default()
     if isa is not None:
-        return NativeEngine(switches, _checked_isa(isa, "isa"), forms)
+        return NativeEngine(chosen, _checked_isa(isa, "isa"), forms)
     try:
-        return _following[switches, forms]
+        return _following[chosen, forms]
     except KeyError:
         with BINDING:  # one engine, although several threads ask
-            if (switches, forms) not in _following:
-                _following[switches, forms] = NativeEngine(switches, _current_isa(), forms)
-            return _following[switches, forms]
+            if (chosen, forms) not in _following:
+                _following[chosen, forms] = NativeEngine(chosen, _current_isa(), forms)
+            return _following[chosen, forms]
 
 
 def _forms_by_default() -> bool:

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import Kernel
 from .interface import Engine, Helper, HelperInfo, Step
-from .switches import COMBINATIONS, Switches, resolve
+from .switches import COMBINATIONS, Chosen, Switches, choose
 
 ALL = 2**64 - 1
 
@@ -50,6 +51,7 @@ FRAME = {
 SMALL_FRAME = FRAME["pte"]
 
 SWP_SOFT_DIRTY = 1 << 1
+SWP_SOFT_DIRTY_BEFORE = 1 << 7  # up to Linux 4.13
 SWP_UFFD_WP = 1 << 2
 SWP_EXCLUSIVE = 1 << 3
 
@@ -87,16 +89,6 @@ def _word(v: Any) -> Any:
     return np.uint64(v) if isinstance(v, int) else v
 
 
-def keeps_frame_inverted(v: Any) -> Any:
-    """Tell whether v is non-zero and not present."""
-    return (v != 0) & none_of(v, PRESENT)
-
-
-def invert_frame(v: Any, entry: Any, frame: int) -> Any:
-    """Return v with its frame bits turned over where the entry keeps them inverted."""
-    return pick(keeps_frame_inverted(entry), v ^ frame, v)
-
-
 def frame_mask(level: str, v: Any) -> Any:
     """Return which bits of v are its frame: a large page has fewer."""
     if level == "pte":
@@ -107,7 +99,12 @@ def frame_mask(level: str, v: Any) -> Any:
 class _Rules:
     """What the helpers compute under one rule set with its switches."""
 
-    def __init__(self, switches: Switches):
+    def __init__(self, switches: Switches, variant: str = ""):
+        self.plain_frames = variant.startswith("plain_frames")
+        self.drops_dirty = variant == "drops_dirty"
+        self.swp_soft_dirty = (
+            SWP_SOFT_DIRTY_BEFORE if variant == "plain_frames_swp7" else SWP_SOFT_DIRTY
+        )
         self.base = switches.rules == "base"
         self.cow_rules = switches.rules == "cow"
         self.saved_dirty = switches.rules == "saved_dirty"
@@ -207,34 +204,44 @@ class _Rules:
         return self.wrprotect(v) if self.saved_dirty else v
 
     def modify(self, level: str, v: Any, newprot: Any) -> Any:
-        new = (v & self.change_mask) | without(newprot, self.change_mask)
-        crossed = keeps_frame_inverted(v) != keeps_frame_inverted(new)
+        kept = self.change_mask
+        if self.drops_dirty and level == "pmd":
+            kept &= ALL ^ DIRTY
+        new = (v & kept) | without(newprot, self.change_mask)
+        crossed = self.keeps_frame_inverted(v) != self.keeps_frame_inverted(new)
         new = pick(crossed, new ^ FRAME[level], new)
         if self.saved_dirty:
             new = pick(any_of(v, RW), self.mksaveddirty(new), self.clear_saveddirty(new))
         return new
 
+    # ---- frames
 
-def pfn(level: str, v: Any) -> Any:
-    """Return the frame number."""
-    return (invert_frame(v, v, ALL) & frame_mask(level, v)) >> 12
+    def keeps_frame_inverted(self, v: Any) -> Any:
+        """Tell whether v is non-zero and not present; before 4.19 no frame is inverted."""
+        return (v != 0) & none_of(v, PRESENT) & (not self.plain_frames)
 
+    def invert_frame(self, v: Any, entry: Any, frame: int) -> Any:
+        """Return v with its frame bits turned over where the entry keeps them inverted."""
+        return pick(self.keeps_frame_inverted(entry), v ^ frame, v)
 
-def from_pfn(level: str, number: Any, prot: Any) -> Any:
-    """Return the entry of a frame number and a protection value."""
-    address = invert_frame((number << 12) & ALL, prot, ALL)
-    return (address & FRAME[level]) | prot
+    def pfn(self, level: str, v: Any) -> Any:
+        """Return the frame number."""
+        return (self.invert_frame(v, v, ALL) & frame_mask(level, v)) >> 12
 
+    def from_pfn(self, level: str, number: Any, prot: Any) -> Any:
+        """Return the entry of a frame number and a protection value."""
+        address = self.invert_frame((number << 12) & ALL, prot, ALL)
+        return (address & FRAME[level]) | prot
 
-def mkinvalid(level: str, flags: Any, v: Any) -> Any:
-    """Return a large entry not present, its frame kept."""
-    return from_pfn(level, pfn(level, v), without(flags, PRESENT | PROTNONE))
+    def mkinvalid(self, level: str, v: Any) -> Any:
+        """Return a large entry not present, its frame kept."""
+        flags = without(self.flags(level, v), PRESENT | PROTNONE)
+        return self.from_pfn(level, self.pfn(level, v), flags)
 
-
-def advance_pfn(v: Any, nr: Any) -> Any:
-    """Return the entry nr frames further on: lower where the frame is kept inverted."""
-    step = (nr << 12) & ALL
-    return pick(keeps_frame_inverted(v), (v - step) & ALL, (v + step) & ALL)
+    def advance_pfn(self, v: Any, nr: Any) -> Any:
+        """Return the entry nr frames further on: lower where the frame is kept inverted."""
+        step = (nr << 12) & ALL
+        return pick(self.keeps_frame_inverted(v), (v - step) & ALL, (v + step) & ALL)
 
 
 def protval_4k_2_large(v: Any) -> Any:
@@ -273,9 +280,9 @@ def _at(method: Callable, level: str) -> Callable:
 LEVELS = ("pte", "pmd", "pud")
 
 
-def define(switches: Switches) -> list[tuple[HelperInfo, Callable]]:
+def define(switches: Switches, variant: str = "") -> list[tuple[HelperInfo, Callable]]:
     """Return every helper that the rule set has, in the kernel's order."""
-    rules = _Rules(switches)
+    rules = _Rules(switches, variant)
     helpers = _List()
     for name, function in (
         ("protval_4k_2_large", protval_4k_2_large),
@@ -290,7 +297,7 @@ def define(switches: Switches) -> list[tuple[HelperInfo, Callable]]:
     _define_soft_dirty(helpers)
     _define_whole_entries(helpers, rules)
     _define_presence(helpers, rules)
-    _define_swap(helpers)
+    _define_swap(helpers, rules)
     for level in LEVELS:
         helpers.test(f"{level}_access_permitted", rules.access_permitted, "write")
     return helpers.found
@@ -309,7 +316,7 @@ def _define_tests(helpers: _List, rules: _Rules) -> None:
     helpers.test("pte_exec", lambda v: none_of(v, NX))
     helpers.test("pte_special", lambda v: any_of(v, SPECIAL))
     for level in LEVELS:
-        helpers.number(f"{level}_pfn", lambda v, level=level: pfn(level, v))
+        helpers.number(f"{level}_pfn", _at(rules.pfn, level))
     for level in ("pmd", "pud"):
         helpers.test(f"{level}_leaf", _at(rules.leaf, level))
     for level in ("pmd", "pud"):
@@ -372,16 +379,13 @@ def _define_soft_dirty(helpers: _List) -> None:
 def _define_whole_entries(helpers: _List, rules: _Rules) -> None:
     for level in LEVELS:
         info = HelperInfo(f"pfn_{level}", level, "val", level, "prot")
-        helpers.found.append((info, lambda n, prot, level=level: from_pfn(level, n, prot)))
+        helpers.found.append((info, _at(rules.from_pfn, level)))
     for level in ("pmd", "pud") if rules.saved_dirty else ("pmd",):
-        helpers.map(
-            f"{level}_mkinvalid",
-            lambda v, level=level: mkinvalid(level, rules.flags(level, v), v),
-        )
+        helpers.map(f"{level}_mkinvalid", _at(rules.mkinvalid, level))
     for level in LEVELS if rules.saved_dirty else ("pte", "pmd"):
         helpers.map(f"{level}_modify", _at(rules.modify, level), "newprot")
     if rules.saved_dirty:
-        helpers.map("pte_advance_pfn", advance_pfn, "nr")
+        helpers.map("pte_advance_pfn", rules.advance_pfn, "nr")
 
 
 def _define_presence(helpers: _List, rules: _Rules) -> None:
@@ -410,9 +414,9 @@ def _define_presence(helpers: _List, rules: _Rules) -> None:
     helpers.test("pud_bad", _at(rules.bad, "pud"))
 
 
-def _define_swap(helpers: _List) -> None:
+def _define_swap(helpers: _List, rules: _Rules) -> None:
     for state, bit, levels in (
-        ("soft_dirty", SWP_SOFT_DIRTY, ("pte", "pmd")),
+        ("soft_dirty", rules.swp_soft_dirty, ("pte", "pmd")),
         ("uffd_wp", SWP_UFFD_WP, ("pte", "pmd")),
         ("exclusive", SWP_EXCLUSIVE, ("pte",)),
     ):
@@ -425,11 +429,12 @@ def _define_swap(helpers: _List) -> None:
 class ReferenceEngine(Engine):
     """The oracle.  A helper's ``handle`` is the Python function that it is."""
 
-    def __init__(self, switches: Switches):
-        self.rules, self.shstk, self.config = switches
-        self.switches = switches
-        self.name = f"reference({switches})"
-        self._set_helpers(Helper(self, info, function) for info, function in define(switches))
+    def __init__(self, chosen: Chosen):
+        self.switches, self.variant, self.kernel = chosen
+        self.rules, self.shstk, self.config = self.switches
+        self.name = f"reference({chosen})"
+        defined = define(self.switches, self.variant)
+        self._set_helpers(Helper(self, info, function) for info, function in defined)
 
     def _run_one(self, steps: tuple[Step, ...], entry: int) -> int | bool:
         for step in steps:
@@ -483,12 +488,16 @@ def owners(name: str) -> list[str]:
 
 
 @cache
-def _engine(switches: Switches) -> ReferenceEngine:
-    return ReferenceEngine(switches)
+def _engine(chosen: Chosen) -> ReferenceEngine:
+    return ReferenceEngine(chosen)
 
 
 def reference(
-    rules: str = "cow", shstk: bool | None = None, config: bool | None = None
+    rules: str | None = None,
+    shstk: bool | None = None,
+    config: bool | None = None,
+    *,
+    kernel: str | Kernel | None = None,
 ) -> ReferenceEngine:
     """Return the pure-Python engine; arguments and errors are those of native()."""
-    return _engine(resolve(rules, shstk, config))
+    return _engine(choose(rules, shstk, config, kernel))

@@ -10,7 +10,7 @@ from pgtable.cli import check as command
 from pgtable.cli import main
 from pgtable.engines.forms import Form
 from pgtable.engines.native import NativeEngine
-from pgtable.engines.switches import COMBINATIONS
+from pgtable.engines.switches import COMBINATIONS, Chosen
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_both_what_is_written_and_what_runs(monkeypatch, capsys):
 def test_a_wrong_form_is_found(monkeypatch, capsys):
     wrong = Form(keep=0, set=0, to_cow=0, to_dirty=0)
     monkeypatch.setattr("pgtable.engines.native.found_form", lambda handle, argument: wrong)
-    engine = NativeEngine(COMBINATIONS[0], "baseline", forms=True)
+    engine = NativeEngine(Chosen(COMBINATIONS[0], "", None), "baseline", forms=True)
     monkeypatch.setattr(command, "engine_of", lambda args: engine)
     assert main(["check", "--random", "0"]) == 1
     forms, text = capsys.readouterr().out.split("\n\nA: ")

@@ -10,14 +10,14 @@ from pgtable.checks.compiled_out import FAMILIES, OPTIONS, Without, compiled_out
 from pgtable.checks.subject import name_of
 from pgtable.engines.interface import Helper, HelperInfo
 from pgtable.engines.reference import ReferenceEngine
-from pgtable.engines.switches import COMBINATIONS, resolve
+from pgtable.engines.switches import COMBINATIONS, Chosen, resolve
 
 SAVED_DIRTY = resolve("saved_dirty", None, None)
 
 
 def with_stubs(names) -> ReferenceEngine:
     """Return the reference with helpers that do nothing in place of these."""
-    engine = ReferenceEngine(SAVED_DIRTY)
+    engine = ReferenceEngine(Chosen(SAVED_DIRTY, "", None))
 
     def stub(info):
         return (lambda v: (v & 0) != 0) if info.kind == "test" else (lambda v: v)
