@@ -17,7 +17,13 @@ from ..engines import buffers
 from ..engines.interface import Engine, Helper
 from ..engines.reference import reference
 from ..engines.switches import RULES
-from ..kernel_trees import KernelTreeEngine, KernelTreeError, cache_directory, clear_cache
+from ..kernel_trees import (
+    KernelTreeEngine,
+    KernelTreeError,
+    cache_directory,
+    cache_size,
+    clear_cache,
+)
 from .common import parse_number, print_json, progress, split_switches, tree_and_warnings, tree_of
 
 HELP = "list, check and compare the real helpers of Linux header trees"
@@ -274,7 +280,7 @@ def _shown(value: int | bool, kind: str, rules: str) -> str:
 def _cache(args: argparse.Namespace) -> int:
     freed = clear_cache() if args.clear else 0
     place = cache_directory()
-    kept = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    kept = cache_size()
     if args.json:
         print_json({"directory": str(place), "bytes": kept, "freed": freed})
     elif args.clear:

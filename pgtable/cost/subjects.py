@@ -236,14 +236,14 @@ def compiled(
     for path in sorted(path for room in rooms for path in (csrc / room).iterdir()):
         digest.update(path.read_bytes())
     key = digest.hexdigest()
-    found = cache.find_content(key)
+    found = cache.find_content(key, [name])
     if found is None:
         # several at a time: only what has become of it needs the cache's lock
         with tempfile.TemporaryDirectory(prefix="pgtable-") as place:
             _compile(cc, sources, flags, name, texts, Path(place))
             with cache.unfinished() as directory:
                 shutil.move(Path(place, name), directory / name)
-                found = cache.find_content(key) or cache.keep(key, directory, [name])
+                found = cache.find_content(key, [name]) or cache.keep(key, directory, [name])
     return found / name
 
 

@@ -2,6 +2,7 @@
 """The real helpers of any Linux x86-64 tree, compiled from its headers in user space."""
 
 from .cache import cache_directory, clear_cache
+from .cache import size as cache_size
 from .engine import KernelTreeEngine, kernel_tree
 from .errors import KernelTreeError
 
@@ -9,6 +10,7 @@ __all__ = [
     "KernelTreeEngine",
     "KernelTreeError",
     "cache_directory",
+    "cache_size",
     "clear_cache",
     "kernel_tree",
 ]

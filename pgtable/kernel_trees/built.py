@@ -17,31 +17,32 @@ from .proofs import Proved, prove
 from .recipe import Recipe, prepare, shim_digest
 
 FORMS = "forms.json"
+_FILES = [LIBRARY, REPORT]
 
 
 def built(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
     """Return where the library is, and its report; build them if need be."""
     asked = _key_of(recipe)
-    found = cache.find(asked)
+    found = cache.find(asked, _FILES)
     if found is None:
         found = _build(recipe, asked)
-    return found, json.loads((found / REPORT).read_text())
+    return found, json.loads(cache.read(found, REPORT))
 
 
 def _build(recipe: Recipe, asked: str) -> Path:
     with cache.unfinished() as directory:
         # somebody may have built it while we waited for our turn
-        found = cache.find(asked)
+        found = cache.find(asked, _FILES)
         if found is not None:
             return found
         prepared = prepare(recipe, directory)
         headers = cache.stamps(prepared.files)
-        found = cache.find_content(prepared.key)
+        found = cache.find_content(prepared.key, _FILES)
         if found is None:
             build(recipe, prepared, directory)
             if cache.stamps(prepared.files) != headers:
                 raise _changed(recipe)
-            found = cache.keep(prepared.key, directory, [LIBRARY, REPORT])
+            found = cache.keep(prepared.key, directory, _FILES)
         cache.remember(asked, prepared.key, headers, directory)
         return found
 
@@ -61,27 +62,37 @@ def proved(
     place, report: as of :func:`built`.
     seen: returns what seems to be so; called if the proofs are still to be made.
     """
-    file = place / FORMS
-    if not file.exists():
-        _prove(recipe, place, report, seen)
-    found = json.loads(file.read_text())
+    found = _proved_before(place)
+    if found is None:
+        found = _prove(recipe, place, report, seen)
     forms = {name: _form(*words) for name, words in found["forms"].items()}
     return Proved(forms, frozenset(found["bitwise"]))
 
 
+def _proved_before(place: Path) -> dict[str, Any] | None:
+    """Return what was written down of proofs; None: nothing, or what is damaged."""
+    if not (place / FORMS).exists():
+        return None
+    try:
+        return json.loads(cache.read(place, FORMS))
+    except (OSError, cache.DamagedError):
+        return None
+
+
 def _prove(
     recipe: Recipe, place: Path, report: Mapping[str, Any], seen: Callable[[], Proved]
-) -> None:
+) -> dict[str, Any]:
     with cache.unfinished() as directory:
         # somebody may have done it while we waited for our turn
-        if (place / FORMS).exists():
-            return
+        if before := _proved_before(place):
+            return before
         forms, bitwise = prove(recipe, report, seen(), directory)
-        if cache.find(_key_of(recipe)) != place:
+        if cache.find(_key_of(recipe), _FILES) != place:
             raise _changed(recipe)
-        text = json.dumps({"forms": forms, "bitwise": sorted(bitwise)})
-        (directory / FORMS).write_text(text)
-        (directory / FORMS).rename(place / FORMS)
+        found = {"forms": forms, "bitwise": sorted(bitwise)}
+        (directory / FORMS).write_text(json.dumps(found))
+        cache.add(place, directory / FORMS)
+        return found
 
 
 def _form(*words: int) -> Form | Condition:

@@ -2,12 +2,16 @@
 """What was compiled once is not compiled again.
 
     builds/KEY/      a library, its report and, once proved, the forms of its helpers; KEY is
-                     the content of all that was compiled
-    known/KEY.json   what was asked for -> its build, and the headers that were read then
+                     the content of all that was compiled.  Beside each file NAME lies NAME.sum,
+                     its size and digest
+    known/KEY.json   what was asked for -> the KEY of its build, and the headers that were read then
 
 A build appears by renaming a finished directory, so there is never half of one.
 Whoever builds holds the lock, so what unfinished directories there are when the
 lock is had are left over from somebody who was killed.
+
+What is read here is run.  The directory is ours alone (trust.py), and what does
+not have its size and digest is not used, but built again.
 """
 
 from __future__ import annotations
@@ -15,20 +19,28 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
 from .errors import KernelTreeError
+from .trust import UntrustedError, open_directory, open_file, require_own_place
 
 PLACE = "PGTABLE_CACHE_DIR"
 _UNFINISHED = "unfinished-"
+_SUM = ".sum"
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+class DamagedError(ValueError):
+    """A file that is not what was written; says which."""
 
 
 def cache_directory() -> Path:
@@ -38,33 +50,56 @@ def cache_directory() -> Path:
 
 
 def clear_cache() -> int:
-    """Remove every compiled tree; returns how many bytes that freed."""
-    place = cache_directory()
-    if not place.is_dir():
+    """Remove every compiled tree; returns how many bytes that freed.
+
+    Raises KernelTreeError for a directory that cannot be trusted.
+    """
+    if not _is_there():
         return 0
     with _lock():
-        freed = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-        for child in place.iterdir():
-            if child.is_dir():
+        freed = size()
+        for child in cache_directory().iterdir():
+            if child.is_dir() and not child.is_symlink():
                 shutil.rmtree(child)
     return freed
 
 
-def find(asked: str) -> Path | None:
-    """Return the finished build of what was asked for, if the headers are as they were then."""
+def size() -> int:
+    """Return how many bytes are kept; raises KernelTreeError as :func:`clear_cache` does."""
+    if not _is_there():
+        return 0
+    kept = 0
+    for directory, _, names in os.walk(cache_directory()):
+        for name in names:
+            kept += os.lstat(os.path.join(directory, name)).st_size
+    return kept
+
+
+def find(asked: str, files: Sequence[str]) -> Path | None:
+    """Return the finished build of what was asked for, if the headers are as they were then.
+
+    files: what the build must have, as it was written.
+    Raises KernelTreeError for a directory that cannot be trusted.
+    """
+    if not _is_there():
+        return None
     known = _known_file(asked)
     try:
-        found = json.loads(known.read_text())
-        build = _builds() / found["build"]
-        files: dict[str, list] = found["files"]
-        if not build.is_dir():
-            return None
-        changed = {name: seen for name, seen in files.items() if _stamp(name) != seen[:2]}
+        key, headers = _note(_read(known))
+    except UntrustedError as error:
+        raise _untrusted(error) from None
+    except OSError:
+        return None  # nothing there
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        _say(f"{known} is not as it was written; it is made again")
+        return None
+    try:
+        changed = {name: seen for name, seen in headers.items() if _stamp(name) != seen[:2]}
         if any(_content(name) != seen[2] for name, seen in changed.items()):
             return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # nothing there, or nothing that we wrote
-    return build
+    except OSError:
+        return None  # a header is gone
+    return find_content(key, files)
 
 
 @contextmanager
@@ -80,21 +115,58 @@ def unfinished() -> Iterator[Path]:
             yield Path(directory)
 
 
-def find_content(key: str) -> Path | None:
-    """Return the finished build of this content."""
+def find_content(key: str, files: Sequence[str]) -> Path | None:
+    """Return the finished build of this content, these files of it as they were written."""
+    if not _is_there():
+        return None
     build = _builds() / key
-    return build if build.is_dir() else None
+    try:
+        os.close(open_directory(build))
+        for name in files:
+            read(build, name)
+    except UntrustedError as error:
+        raise _untrusted(error) from None
+    except FileNotFoundError:
+        if build.is_dir():
+            _say(f"a file of {build} is missing; it is built again")
+        return None
+    except (OSError, DamagedError) as error:
+        _say(f"{error}; it is built again")
+        return None
+    return build
+
+
+def read(build: Path, name: str) -> bytes:
+    """Return what a file of a build holds; raises DamagedError if that is not what was written."""
+    try:
+        content = _read(build / name)
+        if _read(build / f"{name}{_SUM}") != _sum(content):
+            raise DamagedError(f"{build / name} is damaged")
+    except UntrustedError as error:
+        raise _untrusted(error) from None
+    return content
 
 
 def keep(key: str, directory: Path, files: list[str]) -> Path:
     """Turn the files of an unfinished directory into the build of this content."""
-    _builds().mkdir(exist_ok=True)
+    _make(_builds())
     finished = directory / "finished"
-    finished.mkdir()
+    finished.mkdir(0o700)
     for name in files:
-        (directory / name).rename(finished / name)
-    finished.rename(_builds() / key)
-    return _builds() / key
+        _move(directory / name, finished)
+    build = _builds() / key
+    if build.is_symlink():
+        build.unlink()
+    elif build.exists():  # it is damaged, or there would be no need to build
+        build.rename(directory / "damaged")
+    finished.rename(build)
+    _said.clear()
+    return build
+
+
+def add(build: Path, file: Path) -> None:
+    """Move a file of an unfinished directory into a build; or put it in place of a damaged one."""
+    _move(file, build)
 
 
 def stamps(headers: list[str]) -> dict[str, list[int]]:
@@ -110,8 +182,21 @@ def remember(asked: str, key: str, headers: dict[str, list[int]], directory: Pat
     files = {name: [*stamp, _content(name)] for name, stamp in headers.items()}
     written = directory / "known.json"
     written.write_text(json.dumps({"build": key, "files": files}))
-    _known_file(asked).parent.mkdir(exist_ok=True)
+    written.chmod(0o600)
+    _make(_known_file(asked).parent)
     written.rename(_known_file(asked))
+    _said.clear()
+
+
+def _note(text: bytes) -> tuple[str, dict[str, list]]:
+    """Return the key and the headers of a note; raises what is wrong with one that is not ours."""
+    found = json.loads(text)
+    key, files = found["build"], found["files"]
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key} is no key")
+    return key, {
+        str(name): [size, time, str(content)] for name, (size, time, content) in files.items()
+    }
 
 
 def _builds() -> Path:
@@ -131,17 +216,91 @@ def _content(name: str) -> str:
     return sha256(Path(name).read_bytes()).hexdigest()
 
 
+def _sum(content: bytes) -> bytes:
+    return f"{len(content)} {sha256(content).hexdigest()}\n".encode()
+
+
+def _move(file: Path, directory: Path) -> None:
+    """Move a file, with its sum: the sum first, as one without the other is damaged."""
+    beside = file.with_name(f"{file.name}{_SUM}")
+    beside.write_bytes(_sum(file.read_bytes()))
+    for one in (beside, file):
+        one.chmod(one.stat().st_mode & 0o100 | 0o600)  # some are programs
+        one.rename(directory / one.name)
+
+
+def _read(file: Path) -> bytes:
+    """Return what one of our files holds."""
+    directory = open_directory(file.parent)
+    try:
+        with open(open_file(file, at=directory), "rb") as opened:
+            return opened.read()
+    finally:
+        os.close(directory)
+
+
+def _is_there() -> bool:
+    """Tell whether there is a cache; raises KernelTreeError if it cannot be trusted."""
+    place = cache_directory()
+    try:
+        require_own_place(place)
+        os.close(open_directory(place))
+        for part in (_builds(), place / "known"):
+            with suppress(FileNotFoundError):
+                os.close(open_directory(part))
+    except UntrustedError as error:
+        raise _untrusted(error) from None
+    except OSError:
+        return False
+    return True
+
+
+def _make(directory: Path) -> None:
+    """Make a directory that is ours alone; one that is there already must be ours."""
+    for path in (*reversed(directory.parents), directory):
+        if path == directory or not path.exists():
+            with suppress(FileExistsError):
+                path.mkdir(0o700)
+    try:
+        os.close(open_directory(directory))
+    except UntrustedError as error:
+        raise _untrusted(error) from None
+
+
 @contextmanager
 def _lock() -> Iterator[None]:
     place = cache_directory()
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock: Any = (place / "lock").open("w")
+        require_own_place(place)
+        _make(place)
+        place.chmod(0o700)
+        lock = open_file(place / "lock", os.O_RDWR | os.O_CREAT)
+    except UntrustedError as error:
+        raise _untrusted(error) from None
     except OSError as error:
         raise KernelTreeError(
             f"the cache {place} cannot be written ({error.strerror}); name another directory in"
             f" the environment variable {PLACE}"
         ) from None
-    with lock:
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
+
+
+def _untrusted(error: UntrustedError) -> KernelTreeError:
+    return KernelTreeError(
+        f"the cache {cache_directory()} cannot be trusted: {error}; or name a directory of your"
+        f" own in the environment variable {PLACE}"
+    )
+
+
+#: What was said of the cache's state; several look at it before it is mended.
+_said: set[str] = set()
+
+
+def _say(what: str) -> None:
+    if what not in _said:
+        _said.add(what)
+        warnings.warn(f"the cache is damaged: {what}", stacklevel=2)

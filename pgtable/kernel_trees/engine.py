@@ -7,7 +7,6 @@ import ctypes
 import os
 import re
 import shlex
-import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from ..engines.forms import Condition, Form, found_condition, found_form
 from ..engines.interface import HelperInfo
 from ..engines.isas import ISAS
 from ..engines.native import native
-from . import compiler
+from . import cache, compiler
 from .build import LIBRARY
 from .built import built, proved
 from .errors import KernelTreeError
@@ -70,7 +69,7 @@ class KernelTreeEngine(CompiledEngine):
         self.unavailable = MappingProxyType(report["unavailable"])
         super().__init__(self._full_name(), native(isa=isa).ops)
         # one path is loaded once, and every engine has a processor of its own
-        self._library = _load_copy(place / LIBRARY)
+        self._library = _load_copy(cache.read(place, LIBRARY))
         self._library.pgtable_tree_set_feature(int(self.shstk))
         handles = {HelperInfo(*as_info_fields(handle)): handle for handle in self._handles()}
         proofs = proved(recipe, place, report, lambda: _seen(handles)) if forms else _NOTHING
@@ -195,11 +194,11 @@ _ARGUMENTS = (0, 2**64 - 1, 0x5555555555555555, 0x3333333333333333)
 _NOTHING = Proved({}, frozenset())
 
 
-def _load_copy(library: Path) -> ctypes.CDLL:
+def _load_copy(library: bytes) -> ctypes.CDLL:
     handle, name = tempfile.mkstemp(prefix="pgtable-", suffix=".so")
-    os.close(handle)
     try:
-        shutil.copyfile(library, name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(library)
         return ctypes.CDLL(name)
     finally:
         Path(name).unlink()
