@@ -98,6 +98,8 @@ _SWITCH = re.compile(r"(.*),(shstk|CONFIG_\w+)=([yn])")
 def tree_of(text: str, shstk: bool | None = None, **options: Any) -> Engine:
     """Return the engine of ``PATH[,shstk=y|n][,CONFIG_NAME=y|n]...``.
 
+    Its code runs in a process of its own.
+
     options: those of :func:`pgtable.kernel_tree`.  Raises what that raises.
     """
     engine, warned = tree_and_warnings(text, shstk, **options)
@@ -116,7 +118,7 @@ def tree_and_warnings(
     shstk = shstk if switched is None else switched
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        engine = kernel_tree(path, shstk=shstk, config=config, **options)
+        engine = kernel_tree(path, shstk=shstk, config=config, isolated=True, **options)
     return engine, [str(warning.message) for warning in warned]
 
 

@@ -18,6 +18,7 @@ from ..engines.interface import Engine, Helper
 from ..engines.reference import reference
 from ..engines.switches import RULES
 from ..kernel_trees import (
+    SECONDS,
     KernelTreeEngine,
     KernelTreeError,
     cache_directory,
@@ -35,12 +36,16 @@ EXAMPLES = """\
   git bisect run pgtable kernel check --exit-skip .
   pgtable kernel compare ~/linux ~/linux,shstk=n
   pgtable kernel apply pte_modify=0x25 ~/linux 0x8000000000000867
+  pgtable kernel check ~/linux --timeout 10
   pgtable kernel cache --clear
 
 TREE is a configured kernel tree or an unpacked linux-headers package; of a
 package in two halves, either.  Switches may follow, separated by commas:
   shstk=y|n          the processor has shadow stacks (default: if the tree knows them)
   CONFIG_NAME=y|n    a build option, instead of what the tree was configured with
+
+A tree is a program: its helpers run in a process of their own, without files,
+network and other programs where the system has Landlock and seccomp.
 """
 
 _LEVELS = ("pte", "pmd", "pud", "p4d", "pgd", "swp", "prot")
@@ -122,7 +127,22 @@ def _add(commands: Any, name: str, run_kernel: Any, text: str) -> argparse.Argum
     group.add_argument("--generated", metavar="DIR", help="where the generated headers are")
     group.add_argument("--compiler", metavar="CC", default="gcc", help="C compiler (default: gcc)")
     group.add_argument("--flags", metavar="FLAGS", help="instead of -O2 and vector instructions")
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=SECONDS,
+        help="what one run of a helper over a block of entries, or of the compiler, may take"
+        f" (default: {SECONDS:g})",
+    )
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: more than 0 and no more than 1e6 seconds")
+    return seconds
 
 
 def _tree(args: argparse.Namespace, text: str) -> KernelTreeEngine:
@@ -137,7 +157,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "generated": args.generated,
         "compiler": args.compiler,
         "flags": args.flags,
-        "forms": False,
+        "timeout": args.timeout,
     }
 
 
@@ -151,6 +171,7 @@ def _list(args: argparse.Namespace) -> int:
                 "shstk": engine.shstk,
                 "helpers": [helper.info._asdict() for helper in engine.helpers.values()],
                 "unavailable": dict(engine.unavailable),
+                "isolation": list(engine.active),
             }
         )
         return 0
@@ -171,6 +192,7 @@ def _listing(engine: KernelTreeEngine) -> Iterator[str]:
         for name, reason in engine.unavailable.items():
             yield wrap(f"{name}: {reason}", "  ", "    ")
     yield "\n" + counted(len(engine.helpers), "helper")
+    yield f"run in a process of their own: {', '.join(engine.active)}"
 
 
 def _signature(helper: Helper) -> str:
@@ -186,7 +208,8 @@ def _check(args: argparse.Namespace) -> int:
             checks.append(_checked(args, engine, switch, first.switches.rules))
     clean = all(check.clean for check in checks)
     if args.json:
-        print_json({**first.as_dict(), "clean": clean, "settings": [c.as_dict() for c in checks]})
+        value = {**first.as_dict(), "clean": clean, "settings": [c.as_dict() for c in checks]}
+        print_json({**value, "isolation": list(first.engine.active)})
     else:
         for line in _in_order(checks, args.known):
             print(line)

@@ -19,6 +19,7 @@ from ..engines.switches import Switches
 from ..kernel_trees import KernelTreeEngine, KernelTreeError, cache, compiler
 from ..kernel_trees.build import LIBRARY
 from ..kernel_trees.built import built
+from ..kernel_trees.isolation.engine import IsolatedTreeEngine
 from ..kernel_trees.locate import locate
 from ..kernel_trees.objects import read_objdump
 from ..kernel_trees.recipe import Recipe, shim_directory
@@ -127,7 +128,7 @@ class Tree:
         only = tuple(dict.fromkeys([*self.helpers, "pte_dirty"]))
         recipe = recipe._replace(only=only)
         place, report = built(recipe)
-        engine = KernelTreeEngine(recipe, "baseline", place, report)
+        engine = IsolatedTreeEngine(recipe, "baseline", place, report)
         return engine, report
 
     def recipe(

@@ -3,10 +3,14 @@
 
 from .cache import cache_directory, clear_cache
 from .cache import size as cache_size
-from .engine import KernelTreeEngine, kernel_tree
-from .errors import KernelTreeError
+from .engine import kernel_tree
+from .errors import HelperEndedError, KernelTreeError
+from .isolation.engine import SECONDS
+from .tree_engine import KernelTreeEngine
 
 __all__ = [
+    "SECONDS",
+    "HelperEndedError",
     "KernelTreeEngine",
     "KernelTreeError",
     "cache_directory",

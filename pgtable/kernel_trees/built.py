@@ -75,8 +75,11 @@ def _proved_before(place: Path) -> dict[str, Any] | None:
         return None
     try:
         return json.loads(cache.read(place, FORMS))
-    except (OSError, cache.DamagedError):
-        return None
+    except cache.DamagedError as error:
+        cache.say(f"{error}; it is proved again")
+    except OSError:
+        cache.say(f"a file of {place} is missing; it is proved again")
+    return None
 
 
 def _prove(

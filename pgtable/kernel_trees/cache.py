@@ -91,7 +91,7 @@ def find(asked: str, files: Sequence[str]) -> Path | None:
     except OSError:
         return None  # nothing there
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        _say(f"{known} is not as it was written; it is made again")
+        say(f"{known} is not as it was written; it is made again")
         return None
     try:
         changed = {name: seen for name, seen in headers.items() if _stamp(name) != seen[:2]}
@@ -128,10 +128,10 @@ def find_content(key: str, files: Sequence[str]) -> Path | None:
         raise _untrusted(error) from None
     except FileNotFoundError:
         if build.is_dir():
-            _say(f"a file of {build} is missing; it is built again")
+            say(f"a file of {build} is missing; it is built again")
         return None
     except (OSError, DamagedError) as error:
-        _say(f"{error}; it is built again")
+        say(f"{error}; it is built again")
         return None
     return build
 
@@ -300,7 +300,8 @@ def _untrusted(error: UntrustedError) -> KernelTreeError:
 _said: set[str] = set()
 
 
-def _say(what: str) -> None:
+def say(what: str) -> None:
+    """Warn, once, of what is damaged."""
     if what not in _said:
         _said.add(what)
         warnings.warn(f"the cache is damaged: {what}", stacklevel=2)

@@ -24,9 +24,11 @@ from . import cache, compiler
 from .build import LIBRARY
 from .built import built, proved
 from .errors import KernelTreeError
-from .locate import AUTOCONF_H, locate
+from .isolation.engine import SECONDS, IsolatedTreeEngine
+from .locate import locate
 from .proofs import Proved
 from .recipe import FEATURES, Recipe
+from .tree_engine import KernelTreeEngine
 
 #: What of -O3 makes loops faster, and none of the rest, which is a quarter of a first build.
 #: With value ranges, a test of bit 0 becomes a truncation, of which gcc makes no vector code.
@@ -41,39 +43,21 @@ _ALIGNED = "-falign-loops=64"
 _OPTION = re.compile(r"CONFIG_[A-Z0-9_a-z]+")
 
 
-class KernelTreeEngine(CompiledEngine):
-    """The helpers of one kernel tree.
-
-    release: what ``uname -r`` says of a kernel built from the tree.
-    shstk: whether the processor has shadow stacks, as the helpers see it.
-    isa, flags: what the loops were compiled for, and with.
-    forms: the closed forms by which helpers are run over arrays.
-    bitwise: helpers that have one with any argument that seems to give one.
-    unavailable: value helpers that the headers have and this engine has not,
-        with the reason.
-    """
-
-    release: str
-    shstk: bool
-    unavailable: Mapping[str, str]
+class LoadedTreeEngine(KernelTreeEngine, CompiledEngine):
+    """The helpers of one kernel tree, loaded into this process."""
 
     def __init__(
         self, recipe: Recipe, isa: str, place: Path, report: dict[str, Any], forms: bool = False
     ):
-        self.tree = recipe.tree
-        self.release = recipe.tree.release
-        self.shstk = report["shstk"]
-        self.isa = isa
-        self.flags = recipe.flags
-        self.config_overrides = MappingProxyType(dict(recipe.config))
-        self.unavailable = MappingProxyType(report["unavailable"])
-        super().__init__(self._full_name(), native(isa=isa).ops)
+        KernelTreeEngine.__init__(self, recipe, isa, report)
+        CompiledEngine.__init__(self, self.name, native(isa=isa).ops)
         # one path is loaded once, and every engine has a processor of its own
         self._library = _load_copy(cache.read(place, LIBRARY))
         self._library.pgtable_tree_set_feature(int(self.shstk))
+        self.feature_is_constant = bool(self._library.pgtable_tree_feature_is_constant())
         handles = {HelperInfo(*as_info_fields(handle)): handle for handle in self._handles()}
         proofs = proved(recipe, place, report, lambda: _seen(handles)) if forms else _NOTHING
-        self.forms: Mapping[str, Form | Condition] = MappingProxyType(dict(proofs.forms))
+        self.forms = MappingProxyType(dict(proofs.forms))
         self.bitwise = proofs.bitwise
         self._set_helpers(CompiledHelper(self, info, handle) for info, handle in handles.items())
 
@@ -89,28 +73,12 @@ class KernelTreeEngine(CompiledEngine):
         form = self.forms.get(helper.name)
         return form if isinstance(form, Condition) else None
 
-    def configured(self, option: str) -> bool:
-        """Tell whether a build option (``CONFIG_...``) holds in what was compiled."""
-        if option in self.config_overrides:
-            return self.config_overrides[option]
-        text = (self.tree.generated / AUTOCONF_H).read_text(errors="replace")
-        return re.search(rf"^#define {re.escape(option)} 1$", text, re.MULTILINE) is not None
-
-    def _full_name(self) -> str:
-        overrides = "".join(f", {name}={value}" for name, value in self.config_overrides.items())
-        return f"kernel_tree({self.release!r}, shstk={self.shstk}{overrides})"
-
     def _handles(self) -> list[Any]:
         count = self._library.pgtable_tree_nhelpers
         count.restype = ctypes.c_size_t
         helper = self._library.pgtable_tree_helper
         helper.argtypes, helper.restype = [ctypes.c_size_t], ctypes.c_void_p
         return [ffi.cast("struct pgtable_helper *", helper(i)) for i in range(count())]
-
-    def _why_missing(self, name: str) -> str:
-        if reason := self.unavailable.get(name):
-            return f"{self.name} has no {name}: it {reason}"
-        return super()._why_missing(name)
 
 
 def kernel_tree(
@@ -124,8 +92,15 @@ def kernel_tree(
     isa: str | None = None,
     feature: str = "constant",
     forms: bool = True,
+    isolated: bool = False,
+    timeout: float = SECONDS,
 ) -> KernelTreeEngine:
     """Return the engine of a kernel tree's own helpers, compiled from its headers.
+
+    A kernel tree is a program.  Unless ``isolated``, its code is loaded into this
+    process and can do all that the process can: its constructors run, and a helper
+    that divides by zero, loops without end or calls exit() ends the process, or hangs
+    it.  Do that with trees that you trust; it is what makes helpers as quick as ours.
 
     path: a configured kernel source tree, a distribution's unpacked or installed
         header package (of two halves, either), or a bare header tree.
@@ -146,13 +121,22 @@ def kernel_tree(
         compiler proves it of the tree's text: those of pgtable.native() are run like
         that.  False: by the loop that was compiled of its text, always.
 
+    isolated: run the helpers in a process of their own, which may use no files, no
+        network and no other programs where the system can keep it from them
+        (``engine.active`` says what does).  One that ends that process is a
+        HelperEndedError with its name, the entry and the reason.  Results are the
+        same; a call takes some 50 us longer, in one thread, and ``forms`` are not used.
+    timeout: seconds that a run of the compiler and, if isolated, of a helper over half
+        a million entries may take.
+
     Compiling takes a few seconds once; the result is kept in the platform's cache
     directory, or in PGTABLE_CACHE_DIR.  Value helpers that cannot be had are in
     ``engine.unavailable`` with the reason.
 
     Raises KernelTreeError (a ValueError), which says what mends it: for what is no
     x86-64 kernel tree, lacks generated headers, or does not compile; without a
-    compiler; for a cache that cannot be written.  OSError for an unreadable path.
+    compiler; for a cache that cannot be written or trusted.  OSError for an unreadable
+    path.
     """
     isa = native(isa=isa).isa
     tree, found = locate(path, generated), _compiler(compiler)
@@ -167,8 +151,12 @@ def kernel_tree(
     place, report = built(recipe)
     for name in report["unused_config"]:
         warnings.warn(f"{name}: no header of {recipe.tree.sources} asks for it", stacklevel=2)
-    engine = KernelTreeEngine(recipe, isa, place, report, forms)
-    if feature == "constant" and not engine._library.pgtable_tree_feature_is_constant():
+    engine: KernelTreeEngine
+    if isolated:
+        engine = IsolatedTreeEngine(recipe, isa, place, report, timeout)
+    else:
+        engine = LoadedTreeEngine(recipe, isa, place, report, forms)
+    if feature == "constant" and not engine.feature_is_constant:
         raise KernelTreeError(
             f"{recipe.tree.sources}: cpu_feature_enabled() cannot be made a constant; use"
             " feature='asm_goto'"

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What all engines of kernel trees are, whichever process their helpers run in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from ..engines.forms import Condition, Form
+from ..engines.interface import Engine
+from .locate import AUTOCONF_H
+from .recipe import Recipe
+
+
+class KernelTreeEngine(Engine):
+    """The helpers of one kernel tree.
+
+    release: what ``uname -r`` says of a kernel built from the tree.
+    shstk: whether the processor has shadow stacks, as the helpers see it.
+    isa, flags: what the loops were compiled for, and with.
+    forms: the closed forms by which helpers are run over arrays.
+    bitwise: helpers that have one with any argument that seems to give one.
+    unavailable: value helpers that the headers have and this engine has not,
+        with the reason.
+    """
+
+    release: str
+    shstk: bool
+    unavailable: Mapping[str, str]
+    forms: Mapping[str, Form | Condition] = MappingProxyType({})
+    bitwise: frozenset[str] = frozenset()
+    feature_is_constant: bool
+    #: what keeps the tree's code from doing more than compute; in this process, nothing
+    active: Sequence[str] = ()
+
+    def __init__(self, recipe: Recipe, isa: str, report: dict[str, Any]):
+        self.tree = recipe.tree
+        self.release = recipe.tree.release
+        self.shstk = report["shstk"]
+        self.isa = isa
+        self.flags = recipe.flags
+        self.config_overrides = MappingProxyType(dict(recipe.config))
+        self.unavailable = MappingProxyType(report["unavailable"])
+        self.name = self._full_name()
+
+    @property
+    def kept_from_harm(self) -> bool:
+        """Whether anything but limits keeps the tree's code from files and network."""
+        return any(one != "limits" for one in self.active)
+
+    def configured(self, option: str) -> bool:
+        """Tell whether a build option (``CONFIG_...``) holds in what was compiled."""
+        if option in self.config_overrides:
+            return self.config_overrides[option]
+        text = (self.tree.generated / AUTOCONF_H).read_text(errors="replace")
+        return re.search(rf"^#define {re.escape(option)} 1$", text, re.MULTILINE) is not None
+
+    def _full_name(self) -> str:
+        overrides = "".join(f", {name}={value}" for name, value in self.config_overrides.items())
+        return f"kernel_tree({self.release!r}, shstk={self.shstk}{overrides})"
+
+    def _why_missing(self, name: str) -> str:
+        if reason := self.unavailable.get(name):
+            return f"{self.name} has no {name}: it {reason}"
+        return super()._why_missing(name)
