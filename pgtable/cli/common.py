@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tabulate import tabulate
 from tqdm import tqdm
@@ -21,6 +21,9 @@ from ..engines.reference import reference
 from ..engines.switches import RULES
 from ..kernels import SWAP_LAYOUTS, Kernel, find, of_rules
 from ..notation import parse_entry
+
+if TYPE_CHECKING:
+    from ..kernel_trees import KernelTreeEngine
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -105,12 +108,17 @@ def tree_of(text: str, shstk: bool | None = None, **options: Any) -> Engine:
     engine, warned = tree_and_warnings(text, shstk, **options)
     for message in warned:
         warn(message)
+    if not engine.kept_from_harm:
+        warn(
+            "nothing here keeps the tree's code from files and network: that takes Linux 5.13,"
+            " and the packages py-landlock and pyseccomp"
+        )
     return engine
 
 
 def tree_and_warnings(
     text: str, shstk: bool | None = None, **options: Any
-) -> tuple[Engine, list[str]]:
+) -> tuple[KernelTreeEngine, list[str]]:
     """Return what :func:`tree_of` does, and what it would warn of."""
     from ..kernel_trees import kernel_tree  # noqa: PLC0415 - few commands get here
 

@@ -128,6 +128,9 @@ def _add(commands: Any, name: str, run_kernel: Any, text: str) -> argparse.Argum
     group.add_argument("--compiler", metavar="CC", default="gcc", help="C compiler (default: gcc)")
     group.add_argument("--flags", metavar="FLAGS", help="instead of -O2 and vector instructions")
     group.add_argument(
+        "-v", "--verbose", action="store_true", help="say what keeps the tree's code from harm"
+    )
+    group.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=_seconds,
@@ -149,6 +152,9 @@ def _tree(args: argparse.Namespace, text: str) -> KernelTreeEngine:
     # what is checked is what was compiled of the text, not what was proved of it
     engine = tree_of(text, **_options(args))
     assert isinstance(engine, KernelTreeEngine)
+    if args.verbose:
+        active = ", ".join(engine.active)
+        print(f"pgtable: {text}: runs in a process of its own, with {active}", file=sys.stderr)
     return engine
 
 
@@ -192,7 +198,6 @@ def _listing(engine: KernelTreeEngine) -> Iterator[str]:
         for name, reason in engine.unavailable.items():
             yield wrap(f"{name}: {reason}", "  ", "    ")
     yield "\n" + counted(len(engine.helpers), "helper")
-    yield f"run in a process of their own: {', '.join(engine.active)}"
 
 
 def _signature(helper: Helper) -> str:
@@ -200,7 +205,8 @@ def _signature(helper: Helper) -> str:
 
 
 def _check(args: argparse.Namespace) -> int:
-    first = _checked(args, _tree(args, args.tree), "")
+    tree = _tree(args, args.tree)
+    first = _checked(args, tree, "")
     checks = [first]
     for switch in _other_settings(args.tree, first.engine):
         engine, warned = tree_and_warnings(f"{args.tree},{switch}", **_options(args))
@@ -209,7 +215,7 @@ def _check(args: argparse.Namespace) -> int:
     clean = all(check.clean for check in checks)
     if args.json:
         value = {**first.as_dict(), "clean": clean, "settings": [c.as_dict() for c in checks]}
-        print_json({**value, "isolation": list(first.engine.active)})
+        print_json({**value, "isolation": list(tree.active)})
     else:
         for line in _in_order(checks, args.known):
             print(line)

@@ -96,15 +96,15 @@ def test_helper_that_ends_its_process(hostile, way):
     assert engine.pte_mkold(0x60) == 0x40
     with pytest.raises(HelperEndedError, match=r"pte_mkyoung\(0x40\)"):
         engine.pte_mkyoung(0x40)
-    could_not_run(command("kernel", "check", tree, "--flags", QUICK), f"pte_mkyoung(0x40) {said}")
-    done = command("kernel", "apply", "pte_mkyoung", tree, "0x40", "--flags", QUICK)
+    could_not_run(command("kernel", "check", tree, f"--flags={QUICK}"), f"pte_mkyoung(0x40) {said}")
+    done = command("kernel", "apply", "pte_mkyoung", tree, "0x40", f"--flags={QUICK}")
     could_not_run(done, f"pte_mkyoung(0x40) {said}")
 
 
 def test_endless_loop(hostile):
     tree = hostile('for (;;) asm volatile("");')
     began = time.monotonic()
-    done = command("kernel", "check", tree, "--flags", QUICK, "--timeout", "2")
+    done = command("kernel", "check", tree, f"--flags={QUICK}", "--timeout", "2")
     could_not_run(done, f"{tree}: pte_mkyoung(0x40) did not end within 2 s")
     assert time.monotonic() - began < 60
 
@@ -114,7 +114,7 @@ def test_endless_loop_is_interrupted(hostile, number):
     tree = hostile('for (;;) asm volatile("");')
     isolated(tree)  # compiles it
     words = [sys.executable, "-m", "pgtable", "kernel", "apply", "pte_mkyoung", tree, "0x40"]
-    process = subprocess.Popen([*words, "--flags", QUICK], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*words, f"--flags={QUICK}"], stderr=subprocess.PIPE, text=True)
     child = wait_for_child(process.pid)
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
@@ -141,7 +141,7 @@ def test_nobody_asks_any_more(hostile):
     tree = hostile('for (;;) asm volatile("");')
     isolated(tree)
     words = [sys.executable, "-m", "pgtable", "kernel", "apply", "pte_mkyoung", tree, "0x40"]
-    process = subprocess.Popen([*words, "--flags", QUICK, "--timeout", "3"])
+    process = subprocess.Popen([*words, f"--flags={QUICK}", "--timeout", "3"])
     child = wait_for_child(process.pid)
     process.kill()
     process.wait()
@@ -163,7 +163,7 @@ def test_constructor_runs_in_the_child_alone(hostile, tmp_path):
     tree = hostile(create, when="0", more=CONSTRUCTOR.format(create))
     engine = isolated(tree)
     assert engine.pte_mkyoung(0) == 0x20
-    assert command("kernel", "list", tree, "--flags", QUICK).returncode == 0
+    assert command("kernel", "list", tree, f"--flags={QUICK}").returncode == 0
     if any(one.startswith("Landlock") for one in engine.active):
         assert not path.exists()
     # in the process itself, it does
@@ -175,7 +175,7 @@ def test_constructor_runs_in_the_child_alone(hostile, tmp_path):
 def test_constructor_that_ends_its_process(hostile, way):
     what, said = ENDS[way]
     tree = hostile("", when="0", more=CONSTRUCTOR.format(what))
-    done = command("kernel", "check", tree, "--flags", QUICK)
+    done = command("kernel", "check", tree, f"--flags={QUICK}")
     could_not_run(done, f"{tree}: code that runs when its helpers are loaded {said}")
 
 
@@ -206,9 +206,8 @@ def test_what_a_helper_may_not_do(hostile, name):
 def test_forged_answers(hostile):
     """What is written to the descriptors of the process is not taken for a result."""
     write = (
-        "for (int fd = 3; fd < 20; fd++)"
-        ' asm volatile("syscall" : : "a"(1), "D"(fd), "S"("0123456789abcdef"), "d"(16)'
-        ' : "rcx", "r11", "memory");'
+        'for (int fd = 3; fd < 500; fd++) { long r = 1; asm volatile("syscall" : "+a"(r) :'
+        ' "D"((long)fd), "S"("0123456789abcdef"), "d"(16L) : "rcx", "r11", "memory"); }'
     )
     with pytest.raises(HelperEndedError, match=r"pte_mkyoung\(0x40\) wrote to descriptors"):
         isolated(hostile(write)).pte_mkyoung(0x40)

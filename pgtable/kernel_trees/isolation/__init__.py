@@ -4,6 +4,6 @@
 sandbox.py   gives up what the process need not be able to do
 child.py     runs helpers, in a process of its own
 worker.py    starts it, asks it, and says how it ended
+culprit.py   finds the entry that a helper ended its process on
 engine.py    the engine whose helpers run there
-launch.py    runs the compiler over a tree's text, likewise
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Give up what a process need not be able to do.
 
-Read by programs that import nothing else of ours (child.py, launch.py).
+Read by a program that imports nothing else of ours (child.py).
 """
 
 from __future__ import annotations
