@@ -12,6 +12,7 @@ from .engines import buffers
 from .engines._native import ffi, lib
 from .engines.interface import Operation, processors
 from .engines.native import native
+from .locks import lock_across_forks
 
 
 class Census:
@@ -112,25 +113,60 @@ def read_histogram(histogram: Any) -> Census:
     return Census(found[0], found[1])
 
 
+#: Held by who reads the histograms of a counter, or takes one to add to it.
+_TAKING = lock_across_forks()
+
+
 class Counter:
-    """Collects a census from any number of arrays."""
+    """Collects a census from any number of arrays.
+
+    Any number of threads may add to one counter, also while it is read: each call that is
+    under way counts into a histogram of its own, and a census has what calls that ended
+    counted.
+    """
 
     def __init__(self) -> None:
-        self._histogram = _taken_histogram()
+        # none of these is being added to; one is taken under _TAKING, and put back without
+        self._idle = [_taken_histogram()]
 
     def add(self, entries: Any, *, threads: int = 1) -> None:
         """Count every entry of an array; ``threads`` and errors as for helpers."""
         array = buffers.as_entries(entries, "entries")
         flat = (array if array.flags.c_contiguous else array.T).reshape(-1)
-        for start in range(0, flat.size, _AT_ONCE):
-            part = flat[start : start + _AT_ONCE]
-            pointer = ffi.from_buffer(part)
-            if lib.pgtable_census_add(self._histogram, pointer, part.size, processors(threads)):
-                raise MemoryError("no memory for the histogram of a census")
+        workers = processors(threads)
+        with _TAKING:
+            histogram = self._idle.pop() if self._idle else _taken_histogram()
+        try:
+            _add_to(histogram, flat, workers)
+        finally:
+            self._idle.append(histogram)
 
     def census(self) -> Census:
         """Return what has been counted so far."""
-        return read_histogram(self._histogram)
+        with _TAKING:
+            return _together([read_histogram(histogram) for histogram in list(self._idle)])
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Counter cannot be copied or pickled; take its census()")
+
+
+def _add_to(histogram: Any, flat: np.ndarray, threads: int) -> None:
+    for start in range(0, flat.size, _AT_ONCE):
+        part = flat[start : start + _AT_ONCE]
+        if lib.pgtable_census_add(histogram, ffi.from_buffer(part), part.size, threads):
+            raise MemoryError("no memory for the histogram of a census")
+
+
+def _together(found: list[Census]) -> Census:
+    """Return what several censuses counted in all."""
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        return Census(np.empty(0, np.uint64), np.empty(0, np.uint64))
+    entries, which = np.unique(np.concatenate([one.entries for one in found]), return_inverse=True)
+    counts = np.zeros(len(entries), np.uint64)
+    np.add.at(counts, which, np.concatenate([one.counts for one in found]))
+    return Census(entries, counts)
 
 
 def census(entries: Any, *, threads: int = 1) -> Census:
@@ -143,5 +179,5 @@ def census(entries: Any, *, threads: int = 1) -> Census:
     counter.add(entries, threads=threads)
     found = counter.census()
     if len(_kept) < _KEPT_AT_MOST:
-        _kept.append(counter._histogram)
+        _kept.append(counter._idle[0])
     return found

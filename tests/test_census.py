@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import lzma
+import pickle
+import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -250,3 +254,46 @@ def test_level_1_of_the_real_dumps_is_what_was_recorded(name, rules):
         assert at_half.count(pgtable.native(rules).pte_soft_dirty) == expected.get(
             "SW3_softdirty", 0
         )
+
+
+def test_threads_that_share_a_counter_count_right():
+    """Each call counts whole, also while others read."""
+    pieces = [mixture(pattern, 3000 + i) for i, pattern in enumerate(PATTERNS)] * 5
+    counter = pgtable.Counter()
+    totals: list[list[int]] = []
+    done = threading.Event()
+
+    def add() -> None:
+        for piece in pieces:
+            counter.add(piece)
+
+    def read() -> None:
+        seen = [0]
+        while not done.is_set():
+            seen.append(counter.census().total)
+        totals.append(seen)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        readers = [threading.Thread(target=read) for _ in range(2)]
+        adders = [threading.Thread(target=add) for _ in range(6)]
+        for thread in (*readers, *adders):
+            thread.start()
+        for thread in adders:
+            thread.join()
+        done.set()
+        for thread in readers:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    expected = {key: 6 * n for key, n in counted_one_by_one(np.concatenate(pieces)).items()}
+    assert counts_of(counter.census()) == expected
+    assert all(seen == sorted(seen) for seen in totals)  # what was counted stays counted
+    assert len(counter._idle) <= 6
+
+
+def test_a_counter_is_no_value_to_copy():
+    for how in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="take its census"):
+            how(pgtable.Counter())

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..locks import lock_across_forks
 from ._fastcall import FastCall
 from ._native import ffi, lib
 from .forms import Condition, Form
@@ -33,14 +32,7 @@ LARGE_FROM = _large_from()
 
 
 #: Held while operations are given other loops, so that each gets the same as all others.
-#: A forked child must not find it taken by a thread that it does not have.
-BINDING = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=BINDING.acquire,
-        after_in_parent=BINDING.release,
-        after_in_child=BINDING.release,
-    )
+BINDING = lock_across_forks()
 
 
 class CompiledHelper(FastCall, Helper):

@@ -18,6 +18,7 @@ import numpy as np
 
 from .image import GatheringImage
 from .lime import HEADER, read_range
+from .mapped import all_there
 from .segments import PAGE, PHYSICAL_END, AbsentError
 
 MAGIC = b"AVML"
@@ -138,7 +139,8 @@ class AvmlImage(GatheringImage):
         if self._memory is None:
             raise ValueError(f"{self.path}: the image was closed")
         chunk = self._chunks[number]
-        frame = bytes(self._memory[chunk.at : chunk.at + chunk.length])
+        with all_there(self._files):
+            frame = bytes(self._memory[chunk.at : chunk.at + chunk.length])
         try:
             content = bytes(self._decompress(_STREAM_START + frame))
         except Exception as error:
@@ -180,5 +182,6 @@ class AvmlImage(GatheringImage):
 
     def close(self) -> None:
         """Let go of the file; results of walks stay."""
+        super().close()
         self._memory = None
         self._content.cache_clear()

@@ -167,6 +167,8 @@ def _memory_map(every: np.ndarray) -> np.ndarray | None:
         return None
     every = every[every["memsz"] <= PHYSICAL_END - every["paddr"]]
     every = np.sort(every[every["memsz"] > 0], order="paddr")
+    if not len(every):
+        return None
     end = np.maximum.accumulate(every["paddr"] + every["memsz"])
     first = np.concatenate(([True], every["paddr"][1:] > end[:-1]))
     last = np.concatenate((first[1:], [True]))

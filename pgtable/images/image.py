@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..census import Census
+from .mapped import MappedFile, all_there
+from .origin import Origin, reopen
 from .registers import Registers, registers_of, vmcoreinfo_of
 from .segments import PAGE, PHYSICAL_END, AbsentError, Segments
 from .start import find_root
@@ -41,6 +43,19 @@ class Image(ABC):
         self.vmcoreinfo = vmcoreinfo_of(notes)
         self.kernel: KernelNotes = kernel_notes(self.vmcoreinfo)
         self.notes = remarks
+        self._files: list[MappedFile] = []
+        self._origin: Origin | None = None
+
+    def _opened_from(self, origin: Origin, files: list[MappedFile]) -> None:
+        """Say what the image was opened from, and which files are mapped for it."""
+        self._origin, self._files = origin, files
+
+    def __reduce__(self) -> Any:
+        """Copies and pickles are opened again; TypeError where there is nothing to open."""
+        if self._origin is None:
+            raise TypeError(f"{self.path}: a closed image cannot be copied or pickled")
+        self._origin.check_again()
+        return reopen, (self._origin,)
 
     @property
     def memory_map(self) -> np.ndarray | None:
@@ -82,8 +97,9 @@ class Image(ABC):
     def tables(self, root: Root) -> Segments:
         """Return memory with at least all the tables below a root, for the C walker."""
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+    def close(self) -> None:
         """Let go of the file; results of walks stay."""
+        self._files, self._origin = [], None
 
     def __enter__(self) -> Image:
         return self
@@ -167,10 +183,12 @@ class Image(ABC):
         levels come from in ``root.origin``.
 
         Raises ValueError for a root outside the image, or none known, and for ``pti``
-        where there is no such pair; MemoryError where the columns do not fit.
+        where there is no such pair; MemoryError where the columns do not fit; OSError
+        where the file became shorter.
         """
         start = self.root(root, levels, cpu, nxe, c_bit=c_bit, pti=pti)
-        return run_walk(self.tables(start), start, _checked_limit(limit))
+        with all_there(self._files):
+            return run_walk(self.tables(start), start, _checked_limit(limit))
 
     def census(
         self,
@@ -188,7 +206,8 @@ class Image(ABC):
         leaves, tables and entries that are not present, told apart by their bits.
         """
         start = self.root(root, levels, cpu, c_bit=c_bit, pti=pti)
-        return run_census(self.tables(start), start)
+        with all_there(self._files):
+            return run_census(self.tables(start), start)
 
 
 def _checked_limit(limit: int | None) -> int | None:
@@ -231,10 +250,14 @@ class MappedImage(Image):
         pa, n = operator.index(pa), operator.index(n)
         if pa < 0 or n < 0 or pa + n > PHYSICAL_END:
             raise ValueError(f"{n} bytes at {pa:#x} are no physical memory")
-        return self.segments.read(pa, n)
+        found = self.segments.read(pa, n)
+        for file in self._files:
+            file.check()
+        return found
 
     def _pages(self, pas: np.ndarray) -> np.ndarray:
-        return self.segments.pages(pas)
+        with all_there(self._files):
+            return self.segments.pages(pas)
 
     def tables(self, root: Root) -> Segments:
         """Return all of the memory: it is there already."""
@@ -242,6 +265,7 @@ class MappedImage(Image):
 
     def close(self) -> None:
         """Let go of the file; results of walks stay."""
+        super().close()
         self._segments = None
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .codecs import PageCodecs
 from .image import GatheringImage, Image
+from .mapped import all_there
 from .registers import parse_notes
 from .segments import PAGE, PHYSICAL_END, AbsentError
 from .vmcoreinfo import kernel_notes
@@ -235,19 +236,22 @@ class KdumpImage(GatheringImage):
     def ranges(self) -> np.ndarray:
         """Physical memory that the image holds: [start, end) a row, uint64, in order."""
         part = self._opened()[0]
-        return _ranges(part.bitmap, part.pages)
+        with all_there(self._files):
+            return _ranges(part.bitmap, part.pages)
 
     @property
     def memory_map(self) -> np.ndarray | None:
         """Memory that the machine has, also what makedumpfile left out."""
         part = self._opened()[0]
-        return _ranges(part.memory_bitmap, part.pages)
+        with all_there(self._files):
+            return _ranges(part.memory_bitmap, part.pages)
 
     def _decompressed(self, pfn: int) -> bytes:
-        part = next((part for part in self._opened() if part.holds(pfn)), None)
-        if part is None:
-            raise AbsentError(f"physical address {pfn * PAGE:#x} is not in the image")
-        return self._codecs.page(pfn * PAGE, *part.stored(pfn))
+        with all_there(self._files):
+            part = next((part for part in self._opened() if part.holds(pfn)), None)
+            if part is None:
+                raise AbsentError(f"physical address {pfn * PAGE:#x} is not in the image")
+            return self._codecs.page(pfn * PAGE, *part.stored(pfn))
 
     def read(self, pa: int, n: int) -> bytes:
         """Return n bytes from a physical address; ValueError where they are not all there."""
@@ -260,6 +264,7 @@ class KdumpImage(GatheringImage):
 
     def close(self) -> None:
         """Let go of the file; results of walks stay."""
+        super().close()
         self._parts = None
         self._page.cache_clear()
 

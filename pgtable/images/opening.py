@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import mmap
 import os
 import stat
 import sys
@@ -14,6 +13,8 @@ from typing import BinaryIO, NamedTuple
 
 from . import avml, compressed, containers, elf, flattened, kdump, lime, raw, records
 from .image import Image
+from .mapped import Identity, MappedFile, all_there
+from .origin import Origin
 
 FORMATS = ("raw", "elf", "kdump", "lime", "avml", "records")
 
@@ -27,10 +28,16 @@ _READ_AT_ONCE = 1 << 20
 
 
 class _Content(NamedTuple):
-    """The bytes of an image, and what had to be done to get them."""
+    """The bytes of an image, and what had to be done to get them.
+
+    file: what is mapped, of which ``memory`` may be a copy; None where it was read.
+    identity: of the file; None where it can be read only once.
+    """
 
     memory: memoryview
     remarks: list[str]
+    file: MappedFile | None
+    identity: Identity | None
 
 
 def open_image(
@@ -60,9 +67,11 @@ def open_image(
     Extras are needed for zstd ("zstd"), AVML ("snappy") and kdump files that are not
     compressed with zlib ("kdump").
 
+    Pickled and copied images are opened again by their paths.
+
     Raises OSError where the file cannot be read, ValueError for what is no
     image (other containers are named), is damaged, or needs an extra that is not
-    installed.
+    installed.  What reads the image raises OSError where its file became shorter.
     """
     path = Path(path)
     if format is not None and format not in FORMATS:
@@ -71,23 +80,35 @@ def open_image(
         raise ValueError(f"segments are for raw memory, not for format {format!r}")
     if segments is not None:
         format = "raw"  # noqa: A001
+        segments = [tuple(segment) for segment in segments]  # type: ignore[misc]
     limit = compressed.default_limit() if max_decompressed is None else max_decompressed
-    content = _content(path, limit)
-    if format != "raw":
-        content = _rearranged(path, content)
-    kind = format or _recognise(path, content.memory)
-    if parts and kind != "kdump":
-        raise ValueError(f"{path}: parts are of split kdump files, and this one is {kind}")
-    if kind == "raw":
-        image: Image = raw.open_raw(path, content.memory, segments)
-    elif kind == "kdump":
-        others = [(Path(part), _content(Path(part), limit)) for part in parts]
-        every = [(path, content), *((name, _rearranged(name, other)) for name, other in others)]
-        image = kdump.open_kdump(path, [(name, other.memory) for name, other in every])
-    else:
-        image = _OPENERS[kind](path, content.memory)
-    image.notes[:0] = content.remarks
+    read = [(path, _content(path, limit))]
+    files: list[MappedFile] = []
+    with all_there(files):
+        files += _files(read)
+        memory = read[0][1].memory
+        if format != "raw":
+            memory = _rearranged(path, memory)
+        kind = format or _recognise(path, memory)
+        if parts and kind != "kdump":
+            raise ValueError(f"{path}: parts are of split kdump files, and this one is {kind}")
+        read += [(Path(part), _content(Path(part), limit)) for part in parts]
+        files += _files(read[1:])
+        if kind == "raw":
+            image: Image = raw.open_raw(path, memory, segments)
+        elif kind == "kdump":
+            others = [(name, _rearranged(name, other.memory)) for name, other in read[1:]]
+            image = kdump.open_kdump(path, [(path, memory), *others])
+        else:
+            image = _OPENERS[kind](path, memory)
+    image.notes[:0] = read[0][1].remarks
+    identities = [(name, content.identity) for name, content in read]
+    image._opened_from(Origin.of(identities, kind, segments, max_decompressed), files)
     return image
+
+
+def _files(read: list[tuple[Path, _Content]]) -> list[MappedFile]:
+    return [content.file for _, content in read if content.file is not None]
 
 
 def _recognise(path: Path, memory: memoryview) -> str:
@@ -102,10 +123,10 @@ def _recognise(path: Path, memory: memoryview) -> str:
     raise ValueError(found.refusal(path))
 
 
-def _rearranged(path: Path, content: _Content) -> _Content:
-    if content.memory[: len(flattened.MAGIC)] != flattened.MAGIC:
-        return content
-    return _Content(flattened.rearrange(path, content.memory), content.remarks)
+def _rearranged(path: Path, memory: memoryview) -> memoryview:
+    if memory[: len(flattened.MAGIC)] != flattened.MAGIC:
+        return memory
+    return flattened.rearrange(path, memory)
 
 
 def _content(path: Path, limit: int) -> _Content:
@@ -113,7 +134,8 @@ def _content(path: Path, limit: int) -> _Content:
     if str(path) == "-":
         return _decompressed(path, _read_all(path, sys.stdin.buffer, limit), limit)
     with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
+        status = os.fstat(file.fileno())
+        mode = status.st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
             return _decompressed(path, _read_all(path, file, limit), limit)
         start = file.read(containers.HEAD)
@@ -121,12 +143,12 @@ def _content(path: Path, limit: int) -> _Content:
             raise ValueError(f"{path}: is empty")
         if compressed.is_compressed(start):
             file.seek(0)
-            return _unpacked(path, file, start, limit)
+            return _unpacked(path, file, start, limit)._replace(identity=Identity.of(status))
         try:
-            mapped = mmap.mmap(file.fileno(), _size(file), access=mmap.ACCESS_READ)
+            mapped = MappedFile.of(path, file, _size(file))
         except (OSError, ValueError, OverflowError) as error:
             raise ValueError(f"{path}: cannot be mapped ({error}); copy it to a file") from None
-        return _Content(memoryview(mapped), [])
+        return _Content(memoryview(mapped), [], mapped, mapped.identity)
 
 
 def _size(file: BinaryIO) -> int:
@@ -154,7 +176,7 @@ def _decompressed(path: Path, content: bytearray, limit: int) -> _Content:
     start = bytes(content[: containers.HEAD])
     if compressed.is_compressed(start):
         return _unpacked(path, io.BytesIO(content), start, limit)
-    return _Content(memoryview(content), [])
+    return _Content(memoryview(content), [], None, None)
 
 
 def _unpacked(path: Path, file: BinaryIO | io.BytesIO, start: bytes, limit: int) -> _Content:
@@ -169,4 +191,4 @@ def _unpacked(path: Path, file: BinaryIO | io.BytesIO, start: bytes, limit: int)
             raise ValueError(f"{path}: {container.what} with nothing in it")
         start = bytes(content[: containers.HEAD])
         file = io.BytesIO(content)
-    return _Content(memoryview(content), [])
+    return _Content(memoryview(content), [], None, None)

@@ -52,6 +52,10 @@ class Segments:
         self.table["pa"] = (pa + cut)[kept]
         self.table["size"] = (size - cut)[kept]
 
+    def __reduce__(self) -> Any:
+        # the table has addresses of this process
+        raise TypeError("segments cannot be copied or pickled; copy or pickle the image")
+
     @property
     def remarks(self) -> list[str]:
         """What is to be said of segments that overlap, in one line; empty where none does."""

@@ -301,3 +301,18 @@ def test_opening_reads_almost_nothing(tmp_path: Path) -> None:
     with pgtable.open_image(path) as image:
         assert image.ranges.tolist() == [[0, 1 << 43]]
         assert np.array_equal(image.walk(machine.root).entry, machine.expected["entry"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("memsz", [1 << 57, (1 << 52) + 1, (1 << 64) - 1])
+def test_an_elf_segment_that_says_that_it_is_larger_than_memory(machine, tmp_path, memsz) -> None:
+    """The memory map is not known; what the file holds is walked."""
+    path = write(machine, tmp_path / "core", "elf")
+    core = bytearray(path.read_bytes())
+    for number in range(2):
+        at = 64 + 56 * number
+        if struct.unpack_from("<I", core, at) == (1,):
+            struct.pack_into("<Q", core, at + 40, memsz)
+    path.write_bytes(core)
+    with pgtable.open_image(path) as image:
+        assert image.memory_map is None
+        assert len(image.walk(machine.root)) == len(machine.expected["va"])
