@@ -14,14 +14,19 @@ CSRC = Path(__file__).parents[1] / "csrc"
 SOME = ("RULES=base", "ISA=scalar")
 
 #: What is edited, and the objects that must be made again of it.
+#: Of one rule set, also with the frames and swap types of older kernels.
+INSTANCES = {
+    f"instance_scalar_base_shstk0_config0{variant}.o"
+    for variant in ("", "_plain_frames", "_plain_frames_swp7")
+}
 EDITS = {
     "walk/walk.c": {"walk/walk.o"},
     "census/census.h": {"census/census.o", "walk/walk.o"},
     "bulk/parallel.h": {"bulk/bulk.o", "bulk/parallel.o", "census/census.o"},
     "walk/walk_order.h": {"walk/walk.o", "walk/walk_order.o"},
     "walk/walk_loops.h": {"block_ops_scalar.o"},
-    "helpers/pgtable_common.h": {"instance_scalar_base_shstk0_config0.o"},
-    "helpers/helpers.def": {"instance_scalar_base_shstk0_config0.o"},
+    "helpers/pgtable_common.h": INSTANCES,
+    "helpers/helpers.def": INSTANCES,
 }
 
 
