@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Build of the C half, which csrc/Makefile compiles; everything else stands in pyproject.toml."""
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -40,7 +41,10 @@ def compiled_objects():
     build = Path("build", "csrc-sanitized" if SANITIZE else "csrc").resolve()
     make = ["make", "-C", "csrc", f"-j{os.cpu_count()}", "--no-print-directory", "--silent"]
     settings = [f"BUILD={build}", f"CFLAGS={' '.join(SANITIZE)}"]
-    subprocess.run([*make, "objects", *settings], check=True)
+    build.mkdir(parents=True, exist_ok=True)
+    with open(build / "lock", "w") as lock:  # `make sanitize` may run beside `make test`
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([*make, "objects", *settings], check=True)
     return (build / "objects.txt").read_text().split()
 
 
