@@ -21,7 +21,9 @@ from .standard_streams import discard_output, flush_output, prepare_streams
 from .stopping import Stopped, Stopping
 
 #: Commands, in the order that help shows them; each is a module beside this one.
-COMMANDS = ("decode", "apply", "census", "check", "kernel", "walk", "audit", "diff", "bench")
+COMMANDS = (
+    "decode", "apply", "census", "check", "kernel", "walk", "audit", "diff", "spaces", "bench",
+)  # fmt: skip
 
 #: Commands of a command that have a module of their own.
 SUBCOMMANDS: dict[tuple[str, ...], str] = {("bench", "compare"): "bench_compare"}

@@ -78,6 +78,11 @@ def add_root_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--cpu", type=int, default=0, metavar="N", help="whose registers to use (default: 0)"
     )
+    add_opening_options(parser)
+
+
+def add_opening_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that say how an image is opened."""
     parser.add_argument(
         "--image-format", choices=FORMATS, help="format of the image (default: from its content)"
     )

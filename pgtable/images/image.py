@@ -7,7 +7,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from .segments import PAGE, PHYSICAL_END, AbsentError, Segments
 from .start import find_root
 from .vmcoreinfo import KernelNotes, kernel_notes
 from .walk import Root, Walk, run_census, run_walk
+
+if TYPE_CHECKING:
+    from .spaces.model import Spaces
 
 _FRAME = 0x000F_FFFF_FFFF_F000
 #: Pages that cannot be read are noted as long as there are few.
@@ -189,6 +192,19 @@ class Image(ABC):
         start = self.root(root, levels, cpu, nxe, c_bit=c_bit, pti=pti)
         with all_there(self._files):
             return run_walk(self.tables(start), start, _checked_limit(limit))
+
+    def spaces(self) -> Spaces:
+        """Return every address space of the machine, found from content, without symbols.
+
+        Top tables are pages whose kernel half is well formed; the kernel's array of
+        struct page, which the tables themselves show, tells those in use from copies.
+        ``notes`` of the result says what was found out and what is not certain.
+
+        Raises ValueError where no page can be a top table of 64-bit Linux.
+        """
+        from .spaces.find import find_spaces  # noqa: PLC0415 - it needs this module
+
+        return find_spaces(self)
 
     def census(
         self,

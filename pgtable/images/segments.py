@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,12 @@ class Segments:
         first = np.concatenate(([True], apart)) if start.size else apart
         last = np.concatenate((apart, [True])) if start.size else apart
         return np.stack([start[first], end[last]], axis=1)
+
+    def pieces(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (physical address, bytes) of each segment."""
+        for data, pa, size in self.table.tolist():
+            at = data - self.memory.ctypes.data
+            yield pa, self.memory[at : at + size]
 
     def read(self, pa: int, n: int) -> bytes:
         """Return n bytes at a physical address.

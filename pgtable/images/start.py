@@ -45,7 +45,7 @@ def find_root(
     known = _known(image, root, cpu)
     notes: list[str] = []
     encryption = _encryption(image, known.pa, c_bit, notes)
-    read = _reader(image, encryption)
+    read = find_reader(image, encryption)
     pa = known.pa & _FRAME & ~encryption
     if read(pa) is None:
         raise ValueError(
@@ -106,7 +106,7 @@ def _known(image: Image, root: int | None, cpu: int) -> _Known:
     return _Known(registers.cr3, registers.levels, registers.nxe, f"CR3 of processor {cpu}")
 
 
-def _reader(image: Image, encryption: int) -> content.ReadTable:
+def find_reader(image: Image, encryption: int) -> content.ReadTable:
     """Return what gives the 512 entries at a physical address, the encryption bit cleared."""
     mask = np.uint64(~encryption & (1 << 64) - 1)
 
@@ -125,7 +125,7 @@ def _encryption(image: Image, pa: int, c_bit: int | None, notes: list[str]) -> i
         return 1 << operator.index(c_bit)
     if image.kernel.sme_mask is not None:
         return image.kernel.sme_mask & _FRAME
-    read = _reader(image, 0)
+    read = find_reader(image, 0)
     pa &= _FRAME
     found = content.encryption_of_address(read, pa)
     found = found or content.encryption_of(read, pa)

@@ -86,6 +86,7 @@ class Root(NamedTuple):
     ``encryption``: the bit of an entry that says "encrypted" (SME, SEV); no part of a frame.
     ``user_pa``: with page-table isolation, the user copy of the top table, whose lower
     half stands for that of ``pa``; None where one table is read as it is.
+    ``half``: "user" or "kernel" where only that half of the top table is walked.
     """
 
     pa: int
@@ -95,6 +96,7 @@ class Root(NamedTuple):
     origin: str = ""
     encryption: int = 0
     user_pa: int | None = None
+    half: str | None = None
 
 
 @dataclass(frozen=True)
@@ -354,6 +356,11 @@ class _Native:
 
 def _top_table(segments: Segments, root: Root) -> np.ndarray | None:
     """Return the top table that two copies make together, or None where there is one."""
+    if root.half is not None:
+        top = segments.pages(np.array([root.pa], np.uint64))[0]
+        middle = len(top) // 2
+        top[slice(middle, None) if root.half == "user" else slice(middle)] = 0
+        return top
     if root.user_pa is None:
         return None
     kernel, user = segments.pages(np.array([root.pa, root.user_pa], np.uint64))

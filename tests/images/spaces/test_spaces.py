@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Address spaces found from content: a real machine with its truth, machines made up, bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pgtable
+from pgtable.cli import main
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machines import Machine
+
+DATA = Path(__file__).parents[2] / "data" / "spaces"
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[pgtable.images.Image, dict]:
+    with pgtable.open_image(DATA / "main.raw.xz") as image:
+        yield image, json.loads((DATA / "main.json").read_text())
+
+
+def test_every_process_of_a_real_machine_is_found(real: tuple) -> None:
+    image, truth = real
+    found = image.spaces()
+    facts = {}
+    for space in found:
+        if space.kind != "process":
+            continue
+        walk = image.walk(root=space.root, levels=space.levels)
+        rows = walk.leaf & (walk.va < np.uint64(1 << 63))
+        va, pfn = walk.va[rows], walk.pa[rows] >> np.uint64(12)
+        total = int((va // np.uint64(4096) * pfn).sum())
+        assert len(va) == space.user_leaves
+        facts[len(va), int(va[0]), int(pfn[0]), total] = space.root
+    expected = {
+        (p["present"], int(p["first_va"], 16), int(p["first_pfn"], 16), int(p["sum"], 16))
+        for p in truth["processes"]
+        if p["pid"] != 1  # it ran on after its truth was printed
+    }
+    assert expected <= set(facts)
+    assert len(facts) == len(truth["processes"]) == 16
+    roots = {f"{space.root:#x}" for space in found}
+    assert set(truth["confirmed"]) <= roots
+    assert len(found) == len(truth["confirmed"]) + 2
+    assert [s.kind for s in found][16:] == ["poking", "kernel", "trampoline"]
+    assert all(space.certain and space.levels == 4 for space in found)
+
+
+def test_bytes_and_sharing_add_up(real: tuple) -> None:
+    image, _ = real
+    found = image.spaces()
+    by_root = {space.root: space for space in found}
+    for space in found:
+        assert space.shared_bytes <= space.resident
+        assert max(space.writable, space.executable) <= space.resident
+        for other, size in space.shared.items():
+            assert by_root[other].shared[space.root] == size
+
+
+@pytest.mark.parametrize("levels", [4, 5])
+@pytest.mark.parametrize("pti", [False, True])
+@pytest.mark.parametrize("c_bit", [0, 47, 51])
+@pytest.mark.parametrize("seed", range(3))
+def test_machines_of_many_spaces(
+    tmp_path: Path, levels: int, pti: bool, c_bit: int, seed: int
+) -> None:
+    machine = Machine(seed, levels=levels, pti=pti, c_bit=c_bit)
+    for pages in (1, 3, 5, 2):
+        machine.process(pages)
+    dead = machine.process(2, alive=False)
+    copies = {machine.copy(pa) for pa in list(machine.processes) for _ in range(9)}
+    path = tmp_path / "ram"
+    path.write_bytes(machine.tobytes())
+    with pgtable.open_image(path, format="raw") as image:
+        found = image.spaces()
+        processes = {s.root: s for s in found if s.kind == "process"}
+        assert set(processes) == set(machine.processes)
+        for root, space in processes.items():
+            assert space.levels == levels
+            assert space.certain
+            assert space.user_leaves == len(machine.processes[root])
+            assert space.user_root == (root | 0x1000 if pti else None)
+        assert [s.root for s in found if s.kind == "kernel"] == [machine.kernel * 4096]
+        assert len(found) == len(processes) + 1
+        assert copies | {dead} <= set(found.stale)
+
+
+@pytest.mark.parametrize("kind", ["zeros", "random", "ones", "words"])
+def test_what_is_no_linux_is_one_sentence(
+    tmp_path: Path, kind: str, capfd: pytest.CaptureFixture
+) -> None:
+    content = {
+        "zeros": bytes(1 << 22),
+        "random": np.random.default_rng(1).bytes(1 << 22),
+        "ones": b"\xff" * (1 << 22),
+        "words": np.full(1 << 19, 0x1067, "<u8").tobytes(),
+    }[kind]
+    path = tmp_path / "ram"
+    path.write_bytes(content)
+    code = main(["spaces", str(path), "--image-format", "raw"])
+    out, err = capfd.readouterr()
+    if kind == "words":  # every page is a top table of itself: hostile, but told
+        assert code in (0, 2)
+    else:
+        assert code == 2
+        assert "no page that can be a top table" in err
+        assert out == ""
+    assert err.count("\n") <= 1
+
+
+def test_truncated_and_damaged_memory_gives_an_answer(tmp_path: Path) -> None:
+    machine = Machine(7)
+    for pages in (4, 4):
+        machine.process(pages)
+    content = machine.tobytes()
+    rng = np.random.default_rng(0)
+    for cut in (1 << 20, 3 << 20, (3 << 20) + 12345, 5 << 20):
+        path = tmp_path / f"cut{cut}"
+        path.write_bytes(content[:cut])
+        assert main(["spaces", str(path), "--image-format", "raw", "--json"]) in (0, 2)
+    for number in range(20):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        at = rng.integers(2 << 20, 5 << 20, 2000)
+        damaged[at] = rng.integers(0, 256, 2000)
+        path = tmp_path / f"damaged{number}"
+        path.write_bytes(damaged.tobytes())
+        assert main(["spaces", str(path), "--image-format", "raw", "--json"]) in (0, 2)
+
+
+def test_json_names_every_space(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    machine = Machine(3)
+    root = machine.process(2)
+    path = tmp_path / "ram"
+    path.write_bytes(machine.tobytes())
+    assert main(["spaces", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"root": f"{root:#x}", "levels": 4, "kind": "process"}.items() <= told["spaces"][
+        0
+    ].items()
+
+
+def test_a_compressed_shipped_machine_is_listed(capsys: pytest.CaptureFixture) -> None:
+    assert main(["spaces", str(DATA / "main.raw.xz")]) == 0
+    assert "19 address spaces" in capsys.readouterr().out
