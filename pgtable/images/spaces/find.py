@@ -144,6 +144,7 @@ class _Finder:
         mm = None if array is None else array.mm_of(pa)
         if mm is not None and array is not None and not array.alive(pa):
             return None
+        said: tuple[str, str] | None
         if mm is not None:
             said = ("process", f"its struct page points to the mm at {mm:#x}, which holds it")
         else:
@@ -175,7 +176,7 @@ class _Finder:
         for space in spaces:
             top = space.root if space.user_root is None else space.user_root
             root = Root(top, space.levels, True, encryption=self.encryption, half="user")
-            frames.append(count_user(self.image, root, space))
+            frames.append(count_user(self.image, root, space, self.notes))
             space.kernel_leaves = kernel
             roots = {space.root, space.user_root}
             running = [i for i, cpu in enumerate(self.image.cpus) if self._runs(cpu.root, roots)]

@@ -15,6 +15,8 @@ from .model import Space
 
 _MOST_ENTRIES = 1 << 26
 _PAGE = np.uint64(PAGE)
+#: Frames of large pages of one space that are told apart: 256 GiB.
+_MOST_FRAMES = 1 << 26
 
 
 def count_kernel(image: Image, root: Root) -> int:
@@ -22,7 +24,7 @@ def count_kernel(image: Image, root: Root) -> int:
     return int(np.count_nonzero(run_walk(image.tables(root), root, _MOST_ENTRIES).leaf))
 
 
-def count_user(image: Image, root: Root, space: Space) -> np.ndarray:
+def count_user(image: Image, root: Root, space: Space, notes: list[str]) -> np.ndarray:
     """Count the user half of a space; return the 4 KiB frames that it maps, each once (uint64)."""
     walk = run_walk(image.tables(root), root, _MOST_ENTRIES)
     leaf = walk.leaf & walk.user
@@ -31,6 +33,12 @@ def count_user(image: Image, root: Root, space: Space) -> np.ndarray:
     space.resident = int(size[leaf].sum())
     space.writable = int(size[leaf & walk.writable].sum())
     space.executable = int(size[leaf & ~walk.nx].sum())
+    if int(size[leaf & (walk.level > 1)].sum()) > _MOST_FRAMES * PAGE:
+        notes.append(
+            f"the space at {space.root:#x} maps more with large pages than is compared: frames"
+            " that it shares in them are counted by their first 4 KiB alone"
+        )
+        return np.unique(walk.pa[leaf] // _PAGE)
     return _frames(walk.pa[leaf], size[leaf])
 
 

@@ -133,6 +133,32 @@ def test_truncated_and_damaged_memory_gives_an_answer(tmp_path: Path) -> None:
         assert main(["spaces", str(path), "--image-format", "raw", "--json"]) in (0, 2)
 
 
+def test_huge_pages_share_all_their_frames(tmp_path: Path) -> None:
+    machine = Machine(5)
+    roots = [machine.process(1), machine.process(1)]
+    for root in roots:
+        machine.map(root // 4096, 0x4000_0000_0000, 6 << 20 | 0xE7, 2)
+    path = tmp_path / "ram"
+    path.write_bytes(machine.tobytes())
+    with pgtable.open_image(path, format="raw") as image:
+        spaces = {space.root: space for space in image.spaces()}
+    assert spaces[roots[0]].shared[roots[1]] >= 2 << 20
+    assert spaces[roots[0]].resident == (2 << 20) + 4096
+
+
+def test_gigantic_hostile_pages_are_bounded(tmp_path: Path) -> None:
+    machine = Machine(6)
+    root = machine.process(1)
+    for number in range(512):
+        machine.map(root // 4096, 0x4000_0000_0000 + (number << 30), number << 30 | 0xE7, 3)
+    path = tmp_path / "ram"
+    path.write_bytes(machine.tobytes())
+    with pgtable.open_image(path, format="raw") as image:
+        found = image.spaces()
+    assert any("large pages" in note for note in found.notes)
+    assert {s.root: s.resident for s in found}[root] == (512 << 30) + 4096
+
+
 def test_json_names_every_space(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     machine = Machine(3)
     root = machine.process(2)
