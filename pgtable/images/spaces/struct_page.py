@@ -27,6 +27,8 @@ _LAYOUTS = ((4, 52), (2, 28))
 _MM = 1024
 #: Tables that are asked to find the array.
 _ASKED = 256
+#: Places where the array may begin that are tried: a kernel half has a handful.
+_STARTS = 256
 KERNEL_TEXT = 0xFFFF_FFFF_8000_0000
 
 
@@ -120,7 +122,7 @@ def find_array(image: Image, mapping: Mapping, tops: np.ndarray) -> PageArray | 
         return None
     asked = tops[np.linspace(0, len(tops) - 1, min(len(tops), _ASKED), dtype=np.intp)].tolist()
     best, most = None, 0
-    for start in mapping.starts():
+    for start in mapping.starts()[:_STARTS]:
         for size in _SIZES:
             for word, count in _LAYOUTS:
                 array = PageArray(image, mapping, direct, start, size, word, count)
