@@ -25,7 +25,7 @@ _TABLES = 64
 #: An encryption bit lies above what memory there is: processors have it from 43 up.
 _FIRST_ENCRYPTION_BIT = 40
 _MOST_PHYSICAL_BITS = 52
-#: So many large pages, all aligned, are no accident.
+#: So many different large pages, all aligned, are no accident.
 _ENOUGH = 4
 
 #: The two copies of a top table that isolation keeps lie side by side: the kernel's first.
@@ -53,11 +53,15 @@ def levels_of(read: ReadTable, root: int) -> Levels | None:
     if len(below) and np.any(below != 0):
         return Levels(4, "large pages two tables below the top are not aligned to 1 GiB")
     third = large[3] & np.uint64((1 << 21) - 1)
-    if len(third) >= _ENOUGH and np.all(third == 0):
+    if _distinct(large[3]) >= _ENOUGH and np.all(third == 0):
         return Levels(5, "large pages, aligned to 2 MiB, stand three tables below the top")
-    if len(below) >= _ENOUGH:
+    if _distinct(large[2]) >= _ENOUGH:
         return Levels(5, "large pages two tables below the top are all aligned to 1 GiB")
     return None
+
+
+def _distinct(frames: np.ndarray) -> int:
+    return len(np.unique(frames))
 
 
 def _by_depth(read: ReadTable, root: int) -> Iterator[np.ndarray]:

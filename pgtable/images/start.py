@@ -179,9 +179,9 @@ def _levels(
     told = content.levels_of(read, pa)
     if given is not None:
         if told is not None and told.levels != given:
-            notes.append(
-                f"{given} levels were asked for, but the tables look like {told.levels}:"
-                f" {told.evidence}"
+            raise ValueError(
+                f"{image.path}: {given} levels were asked for, but the tables have {told.levels}:"
+                f" {told.evidence}; pass --levels {told.levels}"
             )
         return given, f"{origin} an argument"
     if told is not None:
