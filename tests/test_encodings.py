@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What decode calls entries that are not present, kernel by kernel."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pgtable import bits, encodings, kernels
 from pgtable.cli import main
+from pgtable.images.reference import _absent as reference_absent
+from pgtable.images.walk import KIND_NAMES
 
 
 def entry_of(release, name, offset):
@@ -119,3 +122,57 @@ def test_command_line(capsys):
     assert "before 2.6.32" in capsys.readouterr().err
     assert main(["decode", "--kernel", "6.12.109", "0x867"]) == 0
     assert "6.12.111 has it" in capsys.readouterr().out
+
+
+RELEASES = ["2.6.32", "3.10", "3.16", "4.1", "4.8", "4.14.63", "5.14", "5.19", "6.2", "6.8", "6.18"]
+LEVELS = ("", "pte", "pmd", "pud", "p4d", "pgd")
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_arrays_are_named_as_single_entries(release):
+    kernel = kernels.find(release)
+    rng = np.random.default_rng(12)
+    entries = rng.integers(0, 1 << 64, 4000, np.uint64) & ~np.uint64(1)
+    some = rng.integers(0, 3, entries.size)
+    entries[some == 0] &= ~np.uint64(0x1FF)
+    entries[some == 1] |= np.uint64(0x1F << 59)
+    entries = entries[entries != 0]
+    levels = rng.integers(1, 6, entries.size)
+    halves = rng.integers(0, 4, entries.size) == 0
+    rows = zip(entries.tolist(), levels.tolist(), halves.tolist(), strict=True)
+    expected = [encodings.absent(e, LEVELS[level], kernel, half).kind for e, level, half in rows]
+    assert encodings.kinds_of(entries, levels, halves, kernel).tolist() == expected
+    assert len(set(expected)) >= 5
+
+
+def test_without_a_kernel_the_kinds_are_those_of_a_walk():
+    rng = np.random.default_rng(7)
+    words = rng.integers(0, 1 << 64, 512, np.uint64) & ~np.uint64(0x181)
+    words[::2] &= ~np.uint64(0xF0)
+    words[::3] = ~np.uint64(0) << np.uint64(59) | np.uint64((1 << 59) - (8 << 9))
+    words[1::3] |= np.uint64(0xB << 60)
+    for level in (1, 2, 3):
+        for word in words.tolist():
+            kind, _ = reference_absent(0, word, level)
+            found = encodings.absent(word, LEVELS[level])
+            assert found.kind == KIND_NAMES[kind], (hex(word), level)
+
+
+def test_no_kernel_no_certainty():
+    newest = kernels.of_rules("saved_dirty")
+    found = encodings.absent(newest.swap.entry(22, 0x1234), "pte")
+    assert (found.kind, found.name) == ("migration", "")
+    assert found.text.endswith("or in swap area 22")
+    assert "--kernel" in found.assumed
+    known = encodings.absent(newest.swap.entry(22, 0x1234), "pte", kernels.find("6.15"))
+    assert (known.kind, known.assumed) == ("swap", "")
+    known = encodings.absent(newest.swap.entry(22, 0x1234), "pte", kernels.find("5.19"))
+    assert (known.kind, known.name, known.frame) == ("migration", "hwpoison", 0x1234)
+
+
+def test_swap_areas_are_of_small_pages_alone():
+    kernel = kernels.find("6.8")
+    entry = kernel.swap.entry(0, 0x1234)
+    assert encodings.absent(entry, "pte", kernel).kind == "swap"
+    assert encodings.absent(entry, "pmd", kernel).kind == "other"
+    assert encodings.absent(entry | 1 << 5, "pte", kernel).kind == "other"

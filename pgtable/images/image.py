@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..census import Census
+from ..kernels import Kernel, find
 from .mapped import MappedFile, all_there
 from .origin import Origin, reopen
 from .registers import Registers, registers_of, vmcoreinfo_of
@@ -158,6 +159,7 @@ class Image(ABC):
         limit: int | None = None,
         c_bit: int | None = None,
         pti: str | None = None,
+        kernel: str | Kernel | None = None,
     ) -> Walk:
         """Return every non-zero entry of an address space, in columns and address order.
 
@@ -173,6 +175,9 @@ class Image(ABC):
         pti: with page-table isolation, "user" or "kernel" walks that copy of the top
             table alone; default: the lower half of the user's copy and the upper half
             of the kernel's, which is what each mode can reach.
+        kernel: who made the entries, as ``uname -r`` prints it, or what
+            :func:`pgtable.kernels.find` gives; default: the OSRELEASE of VMCOREINFO.  It
+            settles the kinds and frames of entries that are not present.
 
         A table that is reached at several addresses is expanded at each, as
         hardware does.  Where that would come to more than ``limit`` entries or,
@@ -185,13 +190,20 @@ class Image(ABC):
         What was found out or assumed stands in ``notes`` of the result, where root and
         levels come from in ``root.origin``.
 
-        Raises ValueError for a root outside the image, or none known, and for ``pti``
-        where there is no such pair; MemoryError where the columns do not fit; OSError
-        where the file became shorter.
+        Raises ValueError for a root outside the image, or none known, for levels that the
+        tables do not have, for ``pti`` where there is no such pair, and for a kernel that
+        cannot be read; MemoryError where the columns do not fit; OSError where the file
+        became shorter.
         """
+        known = find(kernel) if isinstance(kernel, str) else kernel
         start = self.root(root, levels, cpu, nxe, c_bit=c_bit, pti=pti)
         with all_there(self._files):
-            return run_walk(self.tables(start), start, _checked_limit(limit))
+            walk = run_walk(self.tables(start), start, _checked_limit(limit))
+        walk.kernel_given = known is not None
+        walk.kernel, why = (known, "") if known else self.kernel.linux()
+        if why:
+            walk.notes.append(why)
+        return walk
 
     def spaces(self) -> Spaces:
         """Return every address space of the machine, found from content, without symbols.

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ..kernels import Kernel, find
+
 #: ``__START_KERNEL_map``: where the kernel's own code is mapped, and how far that may reach.
 START_KERNEL_MAP = 0xFFFF_FFFF_8000_0000
 KERNEL_MAP_SIZE = 0x6000_0000
@@ -41,6 +43,22 @@ class KernelNotes:
         if self.top_table is None or self.phys_base is None:
             return None
         return (self.top_table - START_KERNEL_MAP + self.phys_base) & _FRAME
+
+    def linux(
+        self, rules: str | None = None, swap_layout: str | None = None
+    ) -> tuple[Kernel | None, str]:
+        """Return the kernel of that release, and a note where it is none that is known.
+
+        rules, swap_layout: what an argument says, whatever the version says.
+        """
+        if self.release is None:
+            return None, ""
+        try:
+            return find(
+                self.release, rules=rules, swap_layout=swap_layout, origin="OSRELEASE of VMCOREINFO"
+            ), ""
+        except ValueError as error:
+            return None, f"{error}; --kernel names another"
 
     @property
     def missing(self) -> str:

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import bits, encodings
 from ..census import Census, new_histogram, read_histogram
 from ..engines._native import ffi, lib
 from ..engines.native import native
 from ..files import replacing
+from ..kernels import SWAP_LAYOUTS, Kernel, SwapLayout
 from ..memory import empty, empty_columns
 from . import export
 from .segments import Segments
@@ -25,7 +27,9 @@ class Kind(IntEnum):
     """What a non-zero entry is.
 
     LEAF and TABLE are present to the hardware, the others are not.  What those
-    say is the kernel's own: this follows Linux 5.19 to 6.x.
+    say is the kernel's own.  Where the kernel is known, they are named as
+    :func:`pgtable.encodings.absent` names them; where it is not, this holds for
+    Linux 5.19 to 7.x:
 
     PROT_NONE: bit 8 without PRESENT; a page is there, no access is allowed.
     SWAP: in a swap file; certain, since types below 22 are nothing else.
@@ -34,7 +38,8 @@ class Kind(IntEnum):
         configuration, and with that many swap files it may be one of them.
     MARKER: the topmost types with an offset of 1 to 7 (uffd-wp, poison, guard).
     OTHER: made inaccessible some other way: what is left in the kernel half
-        (secret memory, vmalloc guards), a large page being split.
+        (secret memory, vmalloc guards), a large page being split, a page of a
+        nonlinear file mapping (kernels before 4.0).
     """
 
     LEAF = 0
@@ -48,6 +53,16 @@ class Kind(IntEnum):
 
 #: How a kind is printed, by its number.
 KIND_NAMES = ("leaf", "table", "prot_none", "swap", "migration", "marker", "other")
+#: Of the kinds that :mod:`pgtable.encodings` names.
+_KIND_OF = {
+    encodings.PROTNONE: Kind.PROT_NONE,
+    encodings.SWAP: Kind.SWAP,
+    encodings.MIGRATION: Kind.MIGRATION,
+    encodings.MARKER: Kind.MARKER,
+    encodings.FILE: Kind.OTHER,
+    encodings.INVALID: Kind.OTHER,
+    encodings.OTHER: Kind.OTHER,
+}
 
 #: Tables that may always be visited, counting shared ones wherever they are reached.
 ALWAYS_VISITED = 1 << 15
@@ -166,8 +181,13 @@ class Walk:
 
     ``tables`` has the tables that were walked, ``reports`` what was odd (at most
     1000 of each kind; ``report_counts`` has all), ``notes`` what had to be assumed,
-    ``root`` where it began.
+    ``root`` where it began, ``kernel`` who made the entries (None: not known).
     """
+
+    #: Who made the entries: settles what those not present are called, and where their frame is.
+    kernel: Kernel | None = None
+    #: Whether an argument named the kernel; else the image did.
+    kernel_given: bool = False
 
     def __init__(
         self, root: Root, va: np.ndarray, entry: np.ndarray, traits: np.ndarray, tables: Tables
@@ -186,9 +206,31 @@ class Walk:
         """Frame of each entry (uint64)."""
         pa = empty(len(self), np.uint64)
         native().ops.walk_frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
+        if self.kernel is not None and len(self._absent):
+            pa[self._absent] = self._absent_frames(self.kernel)
         if self.root.encryption:
             np.bitwise_and(pa, np.uint64(~self.root.encryption & (1 << 64) - 1), out=pa)
         return pa
+
+    @cached_property
+    def _absent(self) -> np.ndarray:
+        """Rows that are not present."""
+        return np.flatnonzero(self._where(lib.PGTABLE_NOT_PRESENT, lib.PGTABLE_NOT_PRESENT))
+
+    def _absent_frames(self, kernel: Kernel) -> np.ndarray:
+        """Return what ``pa`` has of the rows that are not present, as the kernel keeps it."""
+        rows = self._absent
+        entry, kind = self.entry[rows], self.kind[rows]
+        mask = np.full(len(rows), bits.SMALL_FRAME, np.uint64)
+        for number, name in ((2, "pmd"), (3, "pud")):
+            here = self.level[rows] == number
+            mask[here] = bits.frame_mask(entry[here], name)
+        frames = (~entry if kernel.inverted else entry) & mask
+        frames[np.isin(kind, (Kind.SWAP, Kind.MARKER))] = 0
+        moving = kind == Kind.MIGRATION
+        found = encodings.migration_frames(entry[moving], kernel, self.root.levels)
+        frames[moving] = found << np.uint64(12)
+        return frames
 
     @cached_property
     def level(self) -> np.ndarray:
@@ -201,6 +243,11 @@ class Walk:
         """:class:`Kind` of each entry (uint8)."""
         kind = empty(len(self), np.uint8)
         lib.pgtable_walk_kinds(_pointer(self._traits), _pointer(kind), len(self))
+        if self.kernel is not None and len(self._absent):
+            rows = self._absent
+            half = self.va[rows] >> np.uint64(63) != 0
+            names = encodings.kinds_of(self.entry[rows], self.level[rows], half, self.kernel)
+            kind[rows] = [_KIND_OF[name] for name in names.tolist()]
         return kind
 
     @cached_property
@@ -248,13 +295,23 @@ class Walk:
 
     @property
     def swap_type(self) -> np.ndarray:
-        """Bits 59 to 63: which swap file or special use; for SWAP, MIGRATION, MARKER (uint8)."""
-        return (self.entry >> np.uint64(59)).astype(np.uint8)
+        """Which swap file or special use (uint8); it means something for SWAP, MIGRATION, MARKER.
+
+        Where the kernel is not known: bits 59 to 63.
+        """
+        return self._swap_layout.type(self.entry).astype(np.uint8)
 
     @property
     def swap_offset(self) -> np.ndarray:
-        """Bits 9 to 58 un-inverted: the place in the swap file, or the marker (uint64)."""
-        return ~self.entry >> np.uint64(9) & np.uint64((1 << 50) - 1)
+        """The place in the swap file, the frame, or the marker (uint64).
+
+        Where the kernel is not known: bits 9 to 58 un-inverted.
+        """
+        return self._swap_layout.offset(self.entry)
+
+    @property
+    def _swap_layout(self) -> SwapLayout:
+        return SWAP_LAYOUTS["inverted"] if self.kernel is None else self.kernel.swap
 
     def to_info_tlb(self) -> str:
         """Return the present leaves as QEMU's ``info tlb`` prints them, a line each.
