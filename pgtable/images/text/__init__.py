@@ -48,6 +48,10 @@ FORMATS: tuple[type[Format], ...] = (
 )
 
 
+#: Patterns of words that say something and belong to no entry; see :class:`Foreign`.
+_BESIDE = ("sign ", "name ", "x86")
+
+
 def parse(text: str | bytes | Iterable[str]) -> Text:
     """Return every entry that a text prints, in the order of its lines.
 
@@ -64,7 +68,7 @@ def parse(text: str | bytes | Iterable[str]) -> Text:
     read = [_read(stream) for stream in split(lines)]
     formats = list(chain.from_iterable(formats for formats, _ in read))
     understood: set[int] = set().union(*(used for _, used in read))
-    records = [record for format_ in formats for record in format_.records]
+    records = [record for own, _ in read for record in _of_x86(own)]
     records.sort(key=lambda record: record.line)
     used = {format_.name: format_.lost for format_ in formats if format_.records}
     order = [make.name for make in FORMATS if make.name in used]
@@ -99,6 +103,14 @@ def _read(stream: Stream) -> tuple[list[Format], set[int]]:
     return formats, lines
 
 
+def _of_x86(formats: list[Format]) -> list[Record]:
+    """Return a stream's records; none of what all processors' kernels print alike, if foreign."""
+    alone = any(format_.alone for format_ in formats if isinstance(format_, Foreign))
+    alike = (BadPageMap, Oops)
+    kept = [f for f in formats if not (alone and isinstance(f, alike))]
+    return [record for format_ in kept for record in format_.records]
+
+
 def _lines(stream: Stream, first: int, last: int) -> list[int]:
     start = first + len(stream.text[first : last + 1]) - len(stream.text[first : last + 1].lstrip())
     numbers = {stream.line_at(start), stream.line_at(last)}
@@ -117,9 +129,9 @@ def _matches(text: str, formats: list[Format]) -> list[tuple[re.Match[str], Form
         own: list[tuple[re.Match[str], Format, str]] = []
         for what, pattern in format_.PATTERNS.items():
             for match in pattern.finditer(text):
-                if isinstance(format_, (Evidence, Foreign)):
+                if isinstance(format_, Evidence) or what.startswith(_BESIDE):
                     own.append((match, format_, what))
-                elif 1 not in taken[match.start() : match.end()]:
+                elif isinstance(format_, Foreign) or 1 not in taken[match.start() : match.end()]:
                     own.append((match, format_, what))
                     taken[match.start() : match.end()] = b"\1" * (match.end() - match.start())
         found += own
@@ -153,7 +165,7 @@ def _foreign(formats: list[Format]) -> list[str]:
 
 def _signs(formats: list[Format]) -> dict[str, int]:
     signs: dict[str, int] = {}
-    own = [format_ for format_ in formats if isinstance(format_, Foreign)]
+    own = [f for f in formats if isinstance(f, Foreign) and not f.x86]
     for line, name in sorted(where for format_ in own for where in format_.signs):
         signs.setdefault(name, line)
     return signs

@@ -22,7 +22,8 @@ class MemoryWords(Format):
     lost = "levels, and which addresses the entries translate"
     PATTERNS: ClassVar[Mapping[str, re.Pattern[str]]] = {
         "command": re.compile(
-            r"^[^\n]{0,40}?(?:\(qemu\)|\(gdb\)|crash>|^)[ \t]*xp?[ \t]*/[ \t]*\d*([a-z]{1,3})\b",
+            r"^[^\n]{0,40}?(?:\(qemu\)|\(gdb\)|crash>|^)[ \t]*xp?[ \t]*/[ \t]*\d*([a-z]{1,3})\b"
+            r"(?:\s+(?:0x)?[0-9a-f]+(?![\w:]))?",
             re.M,
         ),
         "prefixed": re.compile(

@@ -30,6 +30,7 @@ class _Group:
     word: int
     end: int
     ambiguous: bool
+    before: str  # what stands before it on its line, digits made alike
     values: list[tuple[str, int, int]] = field(default_factory=list)  # name, entry, line
 
 
@@ -46,11 +47,11 @@ class Oops(Format):
             r"|kernel\s+paging\s+request\s+at(?:\s+virtual\s+address)?)"
             r"\s+(?:0x)?([0-9a-f]+\b|\(null\))"
         ),
-        # the first two on one line with what precedes them, the last on a line of its own
+        # the first two on one line with what precedes them, the last at the end of its own
         "entry": re.compile(
             rf"(?:\bPGD\s+(?P<top>{_HEX})(?:(?<=\w{{4}})|(?=\s*$|\s+(?:P4D|PUD|BAD)\b))"
             rf"|(?<=[0-9a-f])[ \t]+(?P<next>P4D|PUD|PMD|PTE)\s+(?P<beside>{_HEX})(?!\w)"
-            rf"|^[ \t]*(?P<own>P4D|PUD|PMD|PTE)\s+(?P<below>{_HEX})"
+            rf"|(?:^[ \t]*|(?<=[\s\])|:;]))(?P<own>P4D|PUD|PMD|PTE)\s+(?P<below>{_HEX})"
             r"(?=\s*$|\s+(?:P4D|PUD|PMD|PTE|BAD)\b))",
             re.M,
         ),
@@ -106,13 +107,13 @@ class Oops(Format):
         line = place.line(match.end() - 1)
         group = self._group
         if name == "PGD":
-            group = self._group = self._new_group(place)
+            group = self._group = self._new_group(place, _before(match, name))
         elif group is None or not self._fits(group, name, place.word):
             if match["own"]:
                 self.unreadable.append((line, f"{name} {text} without the PGD above it"))
             return
-        elif match["next"] and match.start() != group.end:
-            return  # words of a sentence
+        elif match.start() != group.end and _before(match, name) not in ("", group.before):
+            return  # words of a sentence, not a line with the same prefix
         group.values.append((name, int(text, 16), line))
         group.word, group.end = place.word, match.end()
 
@@ -121,12 +122,11 @@ class Oops(Format):
         below = _NAMES.index(name) > _NAMES.index(group.values[-1][0])
         return below and word - group.word <= NEAR
 
-    def _new_group(self, place: Place) -> _Group:
+    def _new_group(self, place: Place, before: str) -> _Group:
         self._expire(place.word)
         ambiguous = any(report.ambiguous for report in self._open)
         if self._open and not ambiguous:
-            report = self._open[-1]
-            self._open = []
+            report = self._open.pop(0)  # where several are open, all have the same address
         else:
             report = Report("page fault", place.line(), place.word, ambiguous=ambiguous)
             self.reports.append(report)
@@ -134,7 +134,7 @@ class Oops(Format):
             if ambiguous and self._came >= len(self._open):
                 self._open, self._came = [], 0
         self._last = report
-        group = _Group(report, place.word, place.position, ambiguous)
+        group = _Group(report, place.word, place.position, ambiguous, before)
         self._groups.append(group)
         return group
 
@@ -186,3 +186,10 @@ class Oops(Format):
             report.warnings.append(
                 f"CR4 {report.cr4:#x} says {told} levels, PGD and P4D look like {shown}"
             )
+
+
+def _before(match: re.Match[str], name: str) -> str:
+    """Return what stands before an entry's name on its line; all numbers count as alike."""
+    at = match.start() + match[0].index(name)
+    before = match.string[match.string.rfind("\n", 0, at) + 1 : at]
+    return re.sub(r"[0-9]+", "0", before[-200:]).strip()

@@ -15,6 +15,7 @@ _NAMED = 3
 #: What tells that a paragraph is a report: its numbers are registers or a stack.
 _REPORT = re.compile(
     r"\b(?:[RE](?:IP|SP|AX|FLAGS)|CR[234]|Stack|Call\s+Trace|Code|FS|DR\d|RSP|Oops|BUG):?\s"
+    r"|\b(?:PAGE|VIRTUAL|PTE)\s+PHYSICAL\b|\bDIRECTORY:"
 )
 #: A line of running text, or of a table: numbers beside it may be a part of it.
 _SENTENCE = re.compile(r"^[ \t]*\S+[ \t]+\S+[ \t]+\S+", re.M)

@@ -38,7 +38,10 @@ class PageTablesFile(Format):
             r"((?:\s|USR|RW|ro|PWT|PCD|PSE|PAT|GLB|NX|x)*)\b(pte|pmd|pud|p4d|pgd)\b"
         ),
         "heading": re.compile(r"---\[ [^\n]{1,60} \]---"),
-        "broken": re.compile(r"0x[0-9a-f]{1,16}-\s*0x[0-9a-f]{1,16}\s+\d+[BKMGTPE]\s[^\n]*"),
+        "broken": re.compile(
+            r"0x(?![0-9a-f]{8}-)[0-9a-f]{1,16}-\s*0x[0-9a-f]{1,16}\s+\d+[BKMGTPE]\s"
+            r"(?![^\n]*\b(?:PTE|PMD|PUD|P4D|PGD)\b)[^\n]*"
+        ),
     }
 
     def __init__(self) -> None:

@@ -28,6 +28,7 @@ _KNOWN_LARGE = {
     3: _SHOWN | bits.LEAF_FRAME["pud"],
 }
 _GIB = 1 << 30
+_FOUR_GIB = 1 << 32
 
 
 class InfoTlb(Format):
@@ -88,7 +89,15 @@ class InfoTlb(Format):
         return not record.va < following < record.va + _GIB
 
     def notes(self) -> list[str]:
-        """Say how many sizes were inferred."""
-        if not self._guessed:
-            return []
-        return [f"info tlb: {self._guessed} large leaves taken for 1 GiB by their place alone"]
+        """Say how many sizes were inferred, and what does not look like 64 bits."""
+        said = []
+        if self._guessed:
+            said.append(
+                f"info tlb: {self._guessed} large leaves taken for 1 GiB by their place alone"
+            )
+        if self.records and all(record.va < _FOUR_GIB for record in self.records if record.va):
+            said.append(
+                "info tlb: every address is below 4 GiB: of a 32-bit guest? its page tables are"
+                " not covered (large pages may be of 4 MiB)"
+            )
+        return said

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import quopri
 import re
 
@@ -10,13 +11,26 @@ _COLOUR = re.compile(
     r"(?:\x1b|\^\[|#033|ESC(?=\[[0-9;]*m))"  # as it is, as cat -v, syslog and less show it
     r"(?:\[[0-?]*[ -/]*(?:[@-~]|$)|\][^\x07\x1b\n]*(?:\x07|\x1b\\|$))|\x1b"
 )
-_QUOTE = re.compile(r"^(?:[ \t]*>)+[ \t]?", re.M)
+#: Quote marks: those of mail, and what trackers and scripts put before a line.
+_QUOTE = re.compile(r"^(?:[ \t]*(?:>|[|:#*](?=[ \t]|$)))+[ \t]?", re.M)
+_ENTITY = re.compile(r"&(?:[gl]t|amp|nbsp|quot|#\d{2,4}|#x[0-9a-f]{2,3});")
+_TAG = re.compile(r"</?(?:br|p|pre|tt|code|div|span|blockquote)\b[^<>\n]{0,80}>")
+#: Spaces of other widths, and what has no width: copied from pages and documents.
+_SPACES = dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " ") | dict.fromkeys(
+    map(ord, "\u200b\u200e\u2060\ufeff\u00ad"), ""
+)
 _SOFT_BREAK = re.compile(r"=[ \t]*\n")
 _QUOTED_BREAK = re.compile(r"=[ \t]*\n[ \t]*>")
+#: An encoded =, space at the end of a line, or escape of a colour; a line that goes on.
+_QP = re.compile(r"=(?:3D|1B\[|[ \t]*\n)|=(?:20|09)[ \t]*$", re.M)
 _NO_QP = re.compile(r"=(?![0-9A-F]{2}|[ \t]*\n|.?\Z)")
 
 #: Lines are not broken inside words where they are narrower than this.
-_NARROWEST = 20
+_NARROWEST = 40
+#: No terminal is narrower; mail is.
+_TERMINAL = 79
+#: A line that ends so was broken at a space, which mail takes away and terminals do not.
+_AT_SPACE = re.compile(r"(?:\s(?:PGD|P4D|PUD|PMD|PTE|pmd|pte|address|process)|:)$")
 
 
 def as_text(data: bytes) -> str:
@@ -44,8 +58,15 @@ def plain_lines(text: str) -> list[tuple[int, str]]:
 
     A word that was broken at the end of a line is made whole, on its first line.
     """
-    lines = _unquoted(_COLOUR.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
-    return _whole_words(lines)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_SPACES)
+    return _whole_words(_unquoted(_without_tags(_COLOUR.sub("", text))))
+
+
+def _without_tags(text: str) -> str:
+    """Return the text of a page's source; any other as it is."""
+    if not _ENTITY.search(text) and "<br" not in text and "<pre" not in text:
+        return text
+    return html.unescape(_TAG.sub("", text)).translate(_SPACES)
 
 
 def _unquoted(text: str) -> list[tuple[int, str]]:
@@ -55,13 +76,11 @@ def _unquoted(text: str) -> list[tuple[int, str]]:
         joined = _join_soft_breaks(text)
     else:
         joined = list(enumerate(text.split("\n"), 1))
-    return [(number, _QUOTE.sub("", line)) for number, line in joined]
+    return [(number, _QUOTE.sub("", _COLOUR.sub("", line))) for number, line in joined]
 
 
 def _is_quoted_printable(text: str) -> bool:
-    if "=3D" not in text and not _SOFT_BREAK.search(text):
-        return False
-    return _NO_QP.search(text) is None
+    return _QP.search(text) is not None and _NO_QP.search(text) is None
 
 
 def _join_soft_breaks(text: str) -> list[tuple[int, str]]:
@@ -118,16 +137,19 @@ class _is_terminal_wrap:  # noqa: N801 - a predicate with what it has found out
         from .streams import starts_record  # noqa: PLC0415 - streams is made of these lines
 
         self._continues: set[int] = set()
+        if width < _TERMINAL:
+            return
         full = starts = False
+        before = ""
         for number, line in lines:
             start = starts_record(line)
             if not start and line.strip():
-                if not full or not starts:
+                if not full or not starts or _AT_SPACE.search(before):
                     self._continues.clear()
                     return
                 self._continues.add(number)
             starts = starts or start
-            full = len(line) == width
+            full, before = len(line) == width, line
         if len(self._continues) < 3:
             self._continues.clear()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -28,7 +29,8 @@ _PREFIX = re.compile(
     rf"|\[\s*(?:[+<]\s*\d+\.\d+>?|{_ISO}|{_CLOCK})\s*\]"  # dmesg -d, serial loggers
     r"|\[\s*(?P<caller>[TC]\d+)\s*\]"
     r"|(?:kern|user|daemon|syslog)\s*:(?:emerg|alert|crit|err|warn|notice|info|debug)\s*:"
-    r"|\d+,\d+,\d+,[-c+](?:,[^;\n]*?(?:caller=(?P<kmsg>[TC]\d+))?)?;"  # /dev/kmsg, netconsole
+    r"|(?:\d+\.\d+[\w.+-]*,)?\d+,\d+,\d+,[-c+]"  # /dev/kmsg, netconsole
+    r"(?:,[^;\n]*?(?:caller=(?P<kmsg>[TC]\d+))?)?;"
     r"|(?:[^\s:<\[]+\s+)?kernel(?:\[\d+\])?:(?=\s|$)(?:\s+-\s+-\s+-(?=\s))?"
     r")\s*)+",
     re.M,
@@ -80,7 +82,7 @@ def split(lines: Iterable[tuple[int, str]]) -> list[Stream]:
 
     A line without a prefix belongs to the record before it.
     """
-    numbered = list(lines)
+    numbered = _without_lead(list(lines))
     text = "\n".join(line for _, line in numbered)
     starts = _starts(numbered)
     streams: dict[tuple[str, str, str], Stream] = {}
@@ -95,6 +97,31 @@ def split(lines: Iterable[tuple[int, str]]) -> list[Stream]:
     for stream in streams.values():
         stream.close()
     return list(streams.values())
+
+
+_STAMP = re.compile(r"(?:<\d{1,3}>)?\[\s{0,5}\d{1,9}\.\d{6}\s*[\]<]")
+#: A lead belongs to the log's lines if this share of those with a time stamp have it.
+_SHARE = 0.8
+
+
+def _without_lead(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Take off what a tool of its own put before every time stamp of the kernel's."""
+    stamps = [_STAMP.search(line, 0, 200) for _, line in lines]
+    leads = [
+        line[: stamp.start()] if stamp and not _PREFIX.fullmatch(line, 0, stamp.start()) else ""
+        for (_, line), stamp in zip(lines, stamps, strict=True)
+    ]
+    shapes = [re.sub(r"\d+", "0", lead).strip() for lead in leads]
+    often = Counter(shape for shape in shapes if shape).most_common(1)
+    if not often:
+        return lines
+    ((common, times),) = often
+    if times < 2 or times < _SHARE * sum(stamp is not None for stamp in stamps):
+        return lines
+    return [
+        (number, line[len(lead) :] if shape == common else line)
+        for (number, line), lead, shape in zip(lines, leads, shapes, strict=True)
+    ]
 
 
 def _starts(numbered: list[tuple[int, str]]) -> list[int]:
