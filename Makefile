@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup build demo test faults lint bench bench-smoke cost-report sanitize clean
+.PHONY: help setup build demo test faults lint bench bench-smoke cost-report sanitize tsan clean
 
 help:
 	@echo "make demo         fork's helpers over a real kernel's page tables"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench        the benchmarks: minutes; bench-smoke: seconds"
 	@echo "make cost-report  what the helpers cost: measures, and writes bench/COST.md; SMOKE=1: seconds"
 	@echo "make sanitize     the tests with address and undefined-behaviour sanitizers"
+	@echo "make tsan         threads that do everything at once, with the thread sanitizer"
 	@echo "make clean        remove what was built"
 
 $(BIN)/python:
@@ -84,6 +85,16 @@ sanitize: $(VENV)/.dev
 	PGTABLE_SANITIZE=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(SANITIZE_BASE)/lib \
 	    PYTHONMALLOC=malloc LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
 	    ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest -o pythonpath= $(SANITIZE_TESTS)
+
+# A sample of the rules and instruction sets, for it is compiled anew: TSAN_SECONDS=600 for long.
+# Python is not instrumented; its locks are seen, so that what runs under its lock is no race.
+TSAN_BASE := build/thread
+TSAN_SECONDS ?= 20
+tsan: $(VENV)/.dev
+	RULES=cow ISA="baseline avx2" PGTABLE_SANITIZE=thread $(BIN)/python setup.py -q build \
+	    --build-base $(TSAN_BASE) --build-lib $(TSAN_BASE)/lib
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(TSAN_BASE)/lib \
+	    $(BIN)/python tests/engines/tsan.py --seconds $(TSAN_SECONDS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output pgtable/engines/_*.so

@@ -4,21 +4,33 @@
 import fcntl
 import os
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-SANITIZE = (
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    sys.exit(
+        "pgtable needs a Python with an interpreter lock: this is a free-threaded build;"
+        " use python3.13, not python3.13t (docs/threads.md)"
+    )
+
+#: PGTABLE_SANITIZE=1: addresses and undefined behaviour; =thread: data races.
+SANITIZER = os.environ.get("PGTABLE_SANITIZE", "")
+SANITIZE = {
+    "": [],
+    "thread": ["-fsanitize=thread", "-fno-omit-frame-pointer", "-g"],
+}.get(
+    SANITIZER,
     [
         "-fsanitize=address,undefined",
         "-fno-sanitize-recover=undefined",
         "-fno-omit-frame-pointer",
         "-g",
-    ]
-    if os.environ.get("PGTABLE_SANITIZE")
-    else []
+    ],
 )
 FLAGS = ["-std=gnu11", "-O3", "-Wall", "-Wextra", *SANITIZE]
 
@@ -38,7 +50,8 @@ class build_helpers(build_ext):
 
 def compiled_objects():
     """Run csrc/Makefile, which compiles what has changed; return the paths of all objects."""
-    build = Path("build", "csrc-sanitized" if SANITIZE else "csrc").resolve()
+    name = {"": "csrc", "thread": "csrc-thread"}.get(SANITIZER, "csrc-sanitized")
+    build = Path("build", name).resolve()
     make = ["make", "-C", "csrc", f"-j{os.cpu_count()}", "--no-print-directory", "--silent"]
     settings = [f"BUILD={build}", f"CFLAGS={' '.join(SANITIZE)}"]
     build.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .images.audit import audit
     from .images.diff import diff
     from .kernel_trees import KernelTreeError, kernel_tree
+    from .proofs import prove
 
 #: Imported when first asked for: who runs helpers over a file need not wait for them.
 _LATER = {
@@ -45,6 +46,7 @@ _LATER = {
     "kernel_tree": ("kernel_trees", "kernel_tree"),
     "laws": ("checks.laws", "LAWS"),
     "open_image": ("images", "open_image"),
+    "prove": ("proofs", "prove"),
     "recognise": ("checks.recognise", "recognise"),
 }
 
@@ -73,6 +75,7 @@ __all__ = [
     "native",
     "recognise",
     "open_image",
+    "prove",
     "reference",
 ]
 

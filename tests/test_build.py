@@ -13,12 +13,12 @@ import pytest
 CSRC = Path(__file__).parents[1] / "csrc"
 SOME = ("RULES=base", "ISA=scalar")
 
-#: What is edited, and the objects that must be made again of it.
 #: Of one rule set, also with the frames and swap types of older kernels.
 INSTANCES = {
     f"instance_scalar_base_shstk0_config0{variant}.o"
     for variant in ("", "_plain_frames", "_plain_frames_swp7")
 }
+#: What is edited, and the objects that must be made again of it.
 EDITS = {
     "walk/walk.c": {"walk/walk.o"},
     "census/census.h": {"census/census.o", "walk/walk.o"},

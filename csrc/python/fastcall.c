@@ -17,6 +17,11 @@
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
 
+/* What this file changes is changed under the interpreter lock. */
+#ifdef Py_GIL_DISABLED
+#error "pgtable needs a Python with an interpreter lock, not a free-threaded build"
+#endif
+
 #include <string.h>
 
 #include "bulk/bulk.h"

@@ -22,8 +22,9 @@ from .stopping import Stopped, Stopping
 
 #: Commands, in the order that help shows them; each is a module beside this one.
 COMMANDS = (
-    "decode", "apply", "census", "check", "kernel", "walk", "audit", "diff", "spaces", "bench",
-)  # fmt: skip
+    *("decode", "apply", "census", "check", "kernel", "prove"),
+    *("walk", "audit", "diff", "spaces", "bench"),
+)
 
 #: Commands of a command that have a module of their own.
 SUBCOMMANDS: dict[tuple[str, ...], str] = {("bench", "compare"): "bench_compare"}

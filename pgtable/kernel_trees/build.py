@@ -47,7 +47,7 @@ _TRAP = "BUG_func"
 
 def build(recipe: Recipe, prepared: Prepared, directory: Path) -> None:
     """Compile into the directory: the library, and a report of what it lacks and why."""
-    loops = _TIMED_LOOPS if recipe.timed else _ENGINE_LOOPS
+    loops = _SCALARS if recipe.scalar else _TIMED_LOOPS if recipe.timed else _ENGINE_LOOPS
     unavailable = dict(prepared.discovery.unavailable)
     units = _units(recipe, loops, prepared.discovery, unavailable)
     stubs = _compile_stubs(recipe, directory)
@@ -65,13 +65,17 @@ def build(recipe: Recipe, prepared: Prepared, directory: Path) -> None:
     if not kept:
         raise KernelTreeError(f"{recipe.tree.sources}: no helper of it could be compiled")
     objects = [*(directory / unit.object for unit in units), *stubs]
-    if not recipe.timed:
+    if loops is _ENGINE_LOOPS:
         objects.append(_compile_table(recipe, kept, directory))
     _link(recipe, objects, set().union(*without.values()), directory)
     report = {
         "shstk": prepared.shstk,
         "knows_shstk": SHADOW_STACK in prepared.discovery.macros,
         "has": sorted(prepared.discovery.has),
+        "signatures": {
+            one.name: [one.level, one.takes, one.argument]
+            for one in map(prepared.discovery.candidates.__getitem__, kept)
+        },
         "calls": {name: prepared.discovery.candidates[name].call for name in kept},
         "unavailable": dict(sorted(unavailable.items())),
         "unused_config": prepared.unused_config,
@@ -99,6 +103,12 @@ _TIMED_LOOPS = _Loops(
     helper="COST_TREE_HELPER(t_{name}, {call})",
     needs="cost_alone_t_{}",
     once="COST_LOOPS(identity)",
+)
+_SCALARS = _Loops(
+    header="scalars.h",
+    helper="TREE_SCALAR(t_{name}, {call})",
+    needs="scalar_t_{}",
+    once="TREE_SCALAR_FEATURE",
 )
 
 

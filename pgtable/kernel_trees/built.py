@@ -113,7 +113,7 @@ def _key_of(recipe: Recipe) -> str:
         (status.st_size, status.st_mtime_ns),
         recipe.flags,
         sorted(recipe.config.items()),
-        (recipe.shstk, *recipe[-3:]),
+        (recipe.shstk, *recipe[-4:]),
         shim_digest(),
     )
     return sha256(repr(asked).encode()).hexdigest()

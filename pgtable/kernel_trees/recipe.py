@@ -61,6 +61,7 @@ class Recipe(NamedTuple):
     feature: str  #: how it is tested: one of FEATURES
     only: tuple[str, ...] = ()  #: helpers to build; none named: all there are
     timed: bool = False  #: not an engine's loops, but those that pgtable.cost times
+    scalar: bool = False  #: not loops, but functions of one word: pgtable.proofs reads them
 
 
 class Prepared(NamedTuple):
@@ -189,7 +190,7 @@ def _shstk_flags(recipe: Recipe, shstk: bool) -> list[str]:
 def write_config(recipe: Recipe, directory: Path) -> None:
     """Write into the directory what is read before every header of the tree's."""
     lines = ['#include "customised_config.h"']
-    if not recipe.timed:
+    if not (recipe.timed or recipe.scalar):
         lines += [f"#undef {option}" for option in _NEEDLESS_VARIABLES]
         lines.append("#define TREE_CONSTANTS 1")
     for name, value in sorted(recipe.config.items()):
@@ -235,7 +236,7 @@ def shim_digest() -> str:
 
 def _content_key(recipe: Recipe, shstk: bool, texts: list[str]) -> str:
     digest = sha256()
-    switches = [*recipe.flags, *recipe[-3:], shstk]
+    switches = [*recipe.flags, *recipe[-4:], shstk]
     digest.update(repr(switches).encode())
     digest.update(shim_digest().encode())
     for text in texts:
