@@ -8,6 +8,7 @@ nothing.  A stub is told from a fault by its family: an option takes all of them
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,6 +34,18 @@ FAMILIES = (
 #: Options that must be off for a family to count as left empty.
 OPTIONS = {"huge": "CONFIG_HUGETLB_PAGE"}
 
+#: Helpers of swap entries, by name -> options; without one of them each may be empty.
+SWAP_OPTIONS = {
+    r"device_(?:private|exclusive)_entry$": ("CONFIG_DEVICE_PRIVATE",),
+    r"is_pmd_migration_entry$": ("CONFIG_ARCH_ENABLE_THP_MIGRATION",),
+    r"migration_entry_(?:young|dirty)$": ("CONFIG_MIGRATION", "CONFIG_SWAP"),
+    r"migration_entry$": ("CONFIG_MIGRATION",),
+    r"hwpoison_entry$": ("CONFIG_MEMORY_FAILURE",),
+    r"pte_marker": ("CONFIG_PTE_MARKER", "CONFIG_PTE_MARKER_UFFD_WP"),
+    r"pte_swp_uffd_wp_any$": ("CONFIG_PTE_MARKER_UFFD_WP",),
+    r"swapin_error_entry$": ("CONFIG_SWAP", "CONFIG_PTE_MARKER"),
+}
+
 #: A stem that has no family of its own -> the one whose option leaves it empty as well.
 GOES_WITH = {"softleaf_from_*": "trans_huge"}
 
@@ -54,11 +67,26 @@ def compiled_out(engine: Engine) -> list[str]:
             members = [by_place[stem, level] for stem in family if (stem, level) in by_place]
             if members and _may_be_off(engine, family) and all(map(_does_nothing, members)):
                 found += [helper.name for helper in members]
+    found += [
+        helper.name
+        for helper in engine.helpers.values()
+        if helper.name not in found and _is_empty_swap_helper(engine, helper)
+    ]
     for (stem, level), helper in by_place.items():
         other = by_place.get((GOES_WITH.get(stem, ""), level))
         if other is not None and other.name in found and _does_nothing(helper):
             found.append(helper.name)
     return found
+
+
+def _is_empty_swap_helper(engine: Engine, helper: Helper) -> bool:
+    configured = getattr(engine, "configured", None)
+    if configured is None:
+        return False
+    for pattern, options in SWAP_OPTIONS.items():
+        if re.search(pattern, helper.name):
+            return not all(map(configured, options)) and _does_nothing(helper)
+    return False
 
 
 def _may_be_off(engine: Engine, family: tuple[str, ...]) -> bool:

@@ -296,7 +296,8 @@ class _Trial:
     def _rows(self, case: Case, found: Input) -> Iterator[tuple[str, Value]]:
         info, rules = case.helper.info, self.subject.switches.rules
         outcome = case.outcome(*_arrays(found))
-        yield "entry", Value(found.entry, info.takes, rules)
+        # a case may make another entry of a word, one that its helper can be given
+        yield "entry", Value(outcome.entries[0].item(), info.takes, rules)
         if found.argument is not None:
             of_entry = info.argument in ("newprot", "prot", "other")
             kind = case.helper.level if of_entry else "val"

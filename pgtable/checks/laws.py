@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from .. import bits
 from ..engines.interface import Helper
 from ..engines.native import native
-from . import swap_laws
+from . import definitions, swap_laws
 from .law_case import Case, Outcome
 from .subject import (
     LEVELS,
@@ -532,10 +532,35 @@ LAWS = (
     Law(
         "protections",
         11,
-        "the protection key is bits 59 to 62; pgprot_modify gives new rights and old caching",
+        "the key is bits 59 to 62; pgprot_modify gives new rights, old caching; constants have"
+        " the rights of their names: private mappings are never writable",
         "memory is protected by another key, or cached otherwise, than was asked for",
-        "pte_flags_pkey and pgprot_modify",
-        swap_laws.protections,
+        "pte_flags_pkey, pgprot_modify; PAGE_SHARED, PAGE_COPY, PAGE_KERNEL and their like",
+        lambda subject: chain(swap_laws.protections(subject), definitions.constants(subject)),
+    ),
+    Law(
+        "as_the_processor_reads",
+        12,
+        "what reads or makes a part of an entry does it by the processor's format",
+        "the kernel sees another entry than the processor does",
+        "*_val, *_make_*, *_leaf_size, *_same, what is about p4d and pgd, pgprot_nx, inversion",
+        definitions.by_format,
+    ),
+    Law(
+        "names_agree",
+        12,
+        "a helper gives what the helpers give that it is another name or a sum of",
+        "the answer hangs on who asks",
+        "huge_pte_*, pgprot_4k_2_large, *_shift; is_swap_*, markers, kinds with a frame",
+        definitions.by_others,
+    ),
+    Law(
+        "flushed_when_needed",
+        13,
+        "who takes a right, a frame or dirtiness from a present entry must flush; nobody else",
+        "a processor goes on with an entry that is gone, or flushes for nothing",
+        "pte_needs_flush and huge_pmd_needs_flush",
+        definitions.flushes,
     ),
 )  # fmt: skip
 

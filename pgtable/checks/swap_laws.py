@@ -48,7 +48,10 @@ def _case(
     two_words: bool = False,
     prepare: Callable[[Any], Any] = swap_word,
 ) -> Case:
-    """Return the case in which both results of ``function`` must be the same."""
+    """Return the case in which both results of ``function`` must be the same.
+
+    prepare: makes of any word one that the helper can be given.
+    """
 
     def outcome(v: Any, arg: Any) -> Outcome:
         v = prepare(v)
@@ -63,7 +66,6 @@ def _case(
         kinds=kinds,
         with_=other,
         two_words=two_words,
-        applies=lambda v, _: prepare(v) == v,
     )
 
 
@@ -156,6 +158,7 @@ def flags_beside(subject: Subject) -> Iterator[Case]:
                 return get(flag(put(v))), v
 
             yield _case(flag, get, kept, (f"{get.name} gives", "was put in"), kinds=("val", "val"))
+            yield _free_bit(put, flag, level)
             if clear:
                 yield _case(
                     clear,
@@ -164,6 +167,22 @@ def flags_beside(subject: Subject) -> Iterator[Case]:
                     (f"{clear.name} gives", "without flags"),
                     kinds=("val", "val"),
                 )
+
+
+#: Bits that no flag of a swap entry may be: those that make it present, and those that a
+#: processor may set in an entry that is not (an erratum of Xeon Phi).
+_TAKEN = bits.PRESENT | bits.PROTNONE | bits.PSE | bits.ACCESSED | bits.DIRTY
+
+
+def _free_bit(put: Helper, flag: Helper, level: str) -> Case:
+    taken = np.uint64(_TAKEN)
+    return _case(
+        flag,
+        put,
+        lambda v, _: (flag(put(v)) & taken, put(v) & taken),
+        ("sets of PRESENT, ACCESSED, DIRTY, PSE, PROTNONE", "had"),
+        kinds=(level, level),
+    )
 
 
 def _frame_number(words: Any) -> Any:
@@ -237,6 +256,83 @@ def kinds(subject: Subject) -> Iterator[Case]:
         for of, test in tests.items():
             if test.info.takes == "swp" and any(_is_of(other, of) for other in made):
                 yield _told(make, test, _is_of(kind, of))
+    yield from _by_type(subject)
+    yield from _marks_keep_kind(subject)
+
+
+#: Kinds of which a type can be only one; each is of a type that no swap file has.
+_KINDS = (
+    *("is_migration_entry", "is_device_private_entry", "is_device_exclusive_entry"),
+    *("is_hwpoison_entry", "is_pte_marker_entry", "is_swapin_error_entry"),
+)
+
+
+def _by_type(subject: Subject) -> Iterator[Case]:
+    """The type alone says of which kind an entry is, and a swap file's type is of none."""
+    helpers = subject.engine.helpers
+    kinds = [helpers[name] for name in _KINDS if name in helpers]
+    special = _helper(subject, "non_swap_entry")
+    offset = np.uint64((1 << _TYPE_SHIFT) - 1)
+    for kind in kinds:
+        yield _case(
+            kind,
+            None,
+            lambda v, _, kind=kind: (kind(v), kind(v & ~offset)),  # type: ignore[misc]
+            ("says", "says with offset 0"),
+            kinds=("test", "test"),
+        )
+        others = [other for other in kinds if other is not kind]
+        if special is not None:
+            yield _case(
+                kind,
+                special,
+                lambda v, _, kind=kind, others=others: (  # type: ignore[misc]
+                    kind(v),
+                    kind(v) & special(v) & ~_or(others, v),
+                ),
+                ("says", "is of no other kind, and no swap file's"),
+                kinds=("test", "test"),
+            )
+    if special is not None and kinds:
+        yield _case(
+            special,
+            None,
+            # what is beyond all files and of no kind has no meaning: there is none such
+            lambda v, _: (special(v), _or(kinds, v) | _is_spare(special, kinds, v)),
+            ("says", "is of some kind"),
+            kinds=("test", "test"),
+        )
+
+
+def _or(tests: list[Helper], v: Any) -> Any:
+    result = np.zeros(v.shape, bool)
+    for test in tests:
+        result |= test(v)
+    return result
+
+
+def _is_spare(special: Helper, kinds: list[Helper], v: Any) -> Any:
+    """Tell where a type lies above the lowest that is of a kind: it is kept for a stub."""
+    types = np.arange(_TYPES, dtype=np.uint64) << np.uint64(_TYPE_SHIFT)
+    of_kind = types[_or(kinds, types)]
+    if not of_kind.size:
+        return special(v)
+    return v >= of_kind.min()
+
+
+def _marks_keep_kind(subject: Subject) -> Iterator[Case]:
+    """A migration entry that is marked young or dirty is of the kind that it was."""
+    type_ = _helper(subject, "swp_type")
+    for state in ("young", "dirty"):
+        mark = _helper(subject, f"make_migration_entry_{state}")
+        if mark and type_:
+            yield _case(
+                mark,
+                type_,
+                lambda v, _, mark=mark: (type_(mark(v)), type_(v)),  # type: ignore[misc]
+                (f"{type_.name} gives", "gave before"),
+                kinds=("val", "val"),
+            )
 
 
 def _kind(name: str, verb: str) -> str:

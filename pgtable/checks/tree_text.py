@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import bits
 from ..engines.interface import Engine, Helper
+from . import definitions
 from .report import Value, wrap
 
 #: Where value helpers are defined, in the order in which they are looked for.
@@ -84,6 +85,8 @@ def heading(engine: Engine) -> list[str]:
 def in_c(helper: Helper, entry: int, argument: int | None) -> str:
     """Return the C expression that calls a helper with these words."""
     info = helper.info
+    if helper.name in definitions.CONSTANTS or helper.name == "PAGE_NONE":
+        return helper.name if "TABLE" in helper.name else f"pgprot_val({helper.name})"
     words = [_as_c(info.takes, info.level, entry)]
     if info.argument is not None:
         words.append(_argument(info.argument, info.level, argument or 0))

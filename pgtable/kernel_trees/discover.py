@@ -46,11 +46,18 @@ _NUMBERS = frozenset(
         "uint64_t",
         "pgoff_t",
         "size_t",
+        "pte_marker",
     ]
 )
 _VMA = "struct vm_area_struct *"
 _LEVEL = re.compile(r"^_*(pte|pmd|pud|p4d|pgd)(?=_|p_|$)")
 _MACRO = re.compile(r"^_*(?:pte|pmd|pud|p4d|pgd|pgprot)_\w+$")
+#: Protections that have a name: helpers that give the same whatever the word.
+_CONSTANT = re.compile(
+    r"^(?:PAGE_(?:NONE|SHARED|COPY|READONLY)(?:_EXEC|_NOEXEC)?"
+    r"|PAGE_KERNEL(?:_RO|_ROX|_VVAR|(?:_LARGE)?(?:_EXEC)?(?:_NOENC)?)"
+    r"|_(?:KERNPG|PAGE)_TABLE(?:_NOENC)?)$"
+)
 _NUMERIC_NAME = re.compile(r"(?:pte|pmd|pud|prot|dirty)")
 _QUALIFIERS = re.compile(
     r"\b(?:static|inline|__inline|__inline__|extern|const|volatile|register|__signed__|signed)\b"
@@ -110,6 +117,10 @@ def discover(text: str) -> Discovery:
     for function in functions.values():
         _add_function(function, function.name, function.at, found, unavailable)
     for name, (parameters, body, at) in macros.items():
+        if parameters is None and _CONSTANT.match(name):
+            found.append(
+                (at, Candidate(name, "prot", "val", None, f"((void)word, {name})", False, True))
+            )
         if name in functions or not _MACRO.match(name):
             continue
         if parameters is None and body in functions:

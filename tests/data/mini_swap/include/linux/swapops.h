@@ -135,4 +135,6 @@ static inline pgprot_t pgprot_modify(pgprot_t oldprot, pgprot_t newprot)
 	return __pgprot((pgprot_val(oldprot) & CACHING) | (pgprot_val(newprot) & ~CACHING));
 }
 
+#include <linux/pgtable_names.h>
+
 #endif
