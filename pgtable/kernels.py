@@ -189,6 +189,11 @@ class SwapLayout:
         mask = self._as(entry, (1 << self.offset_bits) - 1)
         return (kept >> self._as(entry, self.offset_shift)) & mask
 
+    @property
+    def mask(self) -> int:
+        """The bits of type and offset."""
+        return 31 << self.type_shift | ((1 << self.offset_bits) - 1) << self.offset_shift
+
     def entry(self, type: int, offset: int) -> int:  # noqa: A002 - the kernel's word
         """Return the entry of a type and an offset, its other bits 0.
 

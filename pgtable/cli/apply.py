@@ -21,17 +21,20 @@ from .common import (
     add_engine_options,
     add_raw_option,
     engine_of,
+    kernel_lines,
     parse_number,
     print_json,
     progress,
     warn,
 )
+from .ranges import wrapped
 
 HELP = "run helpers over a file of entries and write the result"
 EXAMPLES = """\
   pgtable apply pte_wrprotect,pte_mkold parent.bin -o child.bin
   pgtable apply pte_mkclean dump.npy -o clean.npy --where pte_dirty
   pgtable apply pte_set_flags=0x400 dump.bin --in-place --rules saved_dirty
+  pgtable apply pmd_modify=0x25 pmds.bin -o out.bin --kernel 6.8.0-45-generic
   xzcat dump.bin.xz | pgtable apply pte_mkold - -o - | pgtable census -
 
 IN holds raw little-endian 64-bit entries, or is a NumPy .npy; either may be
@@ -84,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             entries = _through(source, sink, partial(_work, operation, where, args.threads), as_npy)
     for note in sink.notes:
         warn(note)
+    kernel = getattr(engine, "kernel", None)
     # where the entries went to standard output, no other word may go there
     file = sys.stderr if is_stdout(output) else sys.stdout
     if args.json:
@@ -92,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
                 "entries": entries,
                 "helpers": operation.name,
                 "engine": engine.name,
+                "kernel": None if kernel is None else kernel.as_dict(),
                 "out": output,
                 "notes": sink.notes,
             },
@@ -100,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         name = STDOUT if output == "-" else output
         print(f"{name}: {entries:,} entries through {operation.name} of {engine.name}", file=file)
+        for line in kernel_lines(kernel):
+            print(wrapped(line), file=file)
     return 0
 
 

@@ -15,6 +15,7 @@ from .image_options import (
     add_image_options,
     describe_walk,
     open_from,
+    print_kernel,
     walk_as_dict,
     walk_from,
 )
@@ -25,10 +26,11 @@ EXAMPLES = """\
   pgtable audit vmcore
   pgtable audit vmcore --cpu 1 --physical-bits 46 --json
   pgtable audit ram.bin --root 0x544e000 --rules base
+  pgtable audit ram.bin --root 0x544e000 --kernel 6.1.0-56-amd64
   pgtable audit vmcore --memory 0-0xa0000 --memory 0x100000-0x7ffe0000
 
-Without --rules the rule set is recognised from the entries; the evidence is
-printed.  Exit code 1: there are findings that are more than a note.
+Without --rules and --kernel the rule set is recognised from the entries; the
+evidence is printed.  Exit code 1: there are findings that are more than a note.
 """
 
 
@@ -65,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"image": args.image, "walk": walk_as_dict(walk), **found.as_dict()})
     else:
         print(f"{args.image}: {describe_walk(walk)}")
+        print_kernel(walk)
         _print(found, args.ranges)
     return 1 if found.faults else 0
 

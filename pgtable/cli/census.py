@@ -15,12 +15,16 @@ from ..files import entries_of
 from ..images.audit import recognise_census
 from ..images.containers import IMAGE
 from ..images.looks import Looks, refuse_other_than_entries
-from ..images.region_census import Region, by_region, census_of_text
+from ..images.region_census import Region, by_region, census_of_text, kinds_told
+from ..images.text.meaning import kernel_of_text
+from ..kernels import Kernel
 from ..streams import Stream, is_stdin, open_stream
 from .common import (
     add_engine_options,
     add_raw_option,
     engine_of,
+    kernel_lines,
+    kernel_of,
     print_json,
     print_table,
     progress,
@@ -28,7 +32,7 @@ from .common import (
 from .image_options import add_image_options, open_from
 from .ranges import wrapped
 from .text_input import LEVEL_NUMBERS, read_text, remarks
-from .walk import root_arguments
+from .walk import kernel_named, root_arguments
 
 HELP = "count the entries of a file or memory image: kinds, states, flags"
 EXAMPLES = """\
@@ -37,6 +41,7 @@ EXAMPLES = """\
   pgtable census tables.bin --level pmd
   pgtable census vmcore --cpu 1
   pgtable census ram.bin --image --root 0x544e000
+  pgtable census vmcore --kernel 6.8.0-45-generic
   dmesg | pgtable census --text -
 
 ELF cores, kdump, LiME and AVML files are taken for images, others with --image;
@@ -71,8 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_raw_option(what)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_engine_options(parser)
-    parser.set_defaults(rules=None)  # of an image they are recognised
+    add_engine_options(parser, kernel=False)
     add_image_options(parser)
 
 
@@ -85,7 +89,6 @@ def run(args: argparse.Namespace) -> int:
     with open_stream(args.input) as stream:
         image = stream.container is not None and stream.container.group == IMAGE and not args.raw
         if not image:
-            args.rules = args.rules or "cow"
             return _run_file(args, stream)
         if not stream.regular or is_stdin(args.input):
             raise ValueError(
@@ -111,41 +114,58 @@ def _run_file(args: argparse.Namespace, stream: Stream) -> int:
         fits = not stream.packed or looks.total * 8 <= _SEARCHED_IN_MEMORY
         again = args.input if stream.regular and fits and not is_stdin(args.input) else None
         refuse_other_than_entries(stream.name, looks, again)
-    report = summary(
-        counter.census(), engine, args.level, resolve(args.rules, args.shstk, args.config)
-    )
+    known = kernel_of(args)
+    rules = args.rules or (known.rules if known else "cow")
+    switches = resolve(rules, args.shstk, args.config)
+    report = summary(counter.census(), engine, args.level, switches, known)
     if args.json:
-        print_json({"input": args.input, **report})
+        print_json({"input": args.input, "kernel": _as_dict(known), **report})
     else:
+        _print_kernel(known)
         _print(args.input, report)
     return 0
+
+
+def _as_dict(kernel: Kernel | None) -> dict[str, Any] | None:
+    return None if kernel is None else kernel.as_dict()
+
+
+def _print_kernel(kernel: Kernel | None) -> None:
+    for line in kernel_lines(kernel):
+        print(wrapped(line))
 
 
 def _run_image(args: argparse.Namespace) -> int:
     with open_from(args.input, args) as image:
         start = image.root(**root_arguments(args))
         censuses = image.census(**root_arguments(args))
-    recognised = recognise_census(censuses, args.rules)
+        named = kernel_named(image, args)
+        kernel, why = (named, "") if named else image.kernel.linux()
+    notes = [*start.assumed, *([why] if why else [])]
+    recognised = recognise_census(censuses, args.rules, kernel, named is not None)
     switches = resolve(recognised.rules or "cow", args.shstk, args.config)
-    regions = by_region(censuses, *switches)
+    regions = by_region(censuses, *switches, kernel=kernel)
     if args.json:
         print_json(
             {
                 "input": args.input,
                 "root": f"{start.pa:#x}",
                 "levels": start.levels,
-                "notes": start.assumed,
+                "notes": notes,
+                "kernel": _as_dict(kernel),
                 **switches._asdict(),
                 "rules_given": recognised.given,
+                "rules_doubt": recognised.doubt,
                 "regions": [region.as_dict() for region in regions],
             }
         )
         return 0
     total = sum(region.entries for region in regions)
     print(f"{args.input}: {total:,} entries from {start.pa:#x}, {start.levels} levels")
+    _print_kernel(kernel)
     print(wrapped(recognised.text))
     print(wrapped(recognised.evidence, "  "))
-    for note in start.assumed:
+    for note in notes:
         print(wrapped(note))
     _print_regions(regions)
     return 0
@@ -154,12 +174,15 @@ def _run_image(args: argparse.Namespace) -> int:
 def _run_text(args: argparse.Namespace) -> int:
     text = read_text(args.input)
     censuses, known = census_of_text(text, LEVEL_NUMBERS[args.level])
-    switches = resolve(args.rules or "cow", args.shstk, args.config)
-    regions = by_region(censuses, *switches, known=known)
+    kernel = kernel_of(args) or kernel_of_text(text.kernel, args.rules, args.swap_layout)
+    rules = args.rules or (kernel.rules if kernel else "cow")
+    switches = resolve(rules, args.shstk, args.config)
+    regions = by_region(censuses, *switches, known=known, kernel=kernel)
     if args.json:
         print_json(
             {
                 "input": args.input,
+                "kernel": _as_dict(kernel),
                 **switches._asdict(),
                 "lost": text.lost,
                 "notes": text.notes,
@@ -170,6 +193,7 @@ def _run_text(args: argparse.Namespace) -> int:
         return 0
     total = sum(region.entries for region in regions)
     print(f"{args.input}: {total:,} entries, rules {switches.rules}")
+    _print_kernel(kernel)
     for line in remarks(text):
         print(wrapped(line))
     _print_regions(regions)
@@ -207,10 +231,12 @@ def _print_leaves(region: Region) -> None:
     print_table([*region.flag_sets.items()], ["flag set", "leaves"])
 
 
-def summary(census: Census, engine: Engine, level: str, switches: Switches) -> dict[str, Any]:
+def summary(
+    census: Census, engine: Engine, level: str, switches: Switches, kernel: Kernel | None = None
+) -> dict[str, Any]:
     """Return every count of a census of entries of one level."""
     rules, shstk, config = switches
-    kinds = bits.kinds(census.entries, level)
+    kinds = kinds_told(census.entries, level, kernel=kernel)
     leaves = census.where(kinds == bits.LEAF)
     states = bits.state_code(leaves.entries, rules, config)
     flags = {}

@@ -12,12 +12,14 @@ from ..engines.interface import Engine
 from ..engines.native import NativeEngine, native
 from ..engines.reference import reference
 from ..engines.switches import COMBINATIONS
-from .common import add_engine_options, engine_of, print_json, progress
+from .common import add_engine_options, engine_of, kernel_lines, print_json, progress
+from .ranges import wrapped
 
 HELP = "compare every helper with the reference, bit for bit"
 EXAMPLES = """\
   pgtable check                          the default rules
   pgtable check --rules saved_dirty      those of Linux 6.6 and later
+  pgtable check --kernel 6.8             as Linux 6.8 computes
   pgtable check --all --json             every combination, for programs
 """
 
@@ -45,12 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns 0 if nothing differs, else 1."""
-    pairs = [[_check(each, args) for each in _ways(engine)] for engine in _engines(args)]
+    engines = _engines(args)
+    pairs = [[_check(each, args) for each in _ways(engine)] for engine in engines]
     if args.json:
         values = [_as_dict(*pair) for pair in pairs]
         print_json(values if args.all else values[0])
     else:
         print("\n\n".join(str(result) for pair in pairs for result in pair))
+        for line in kernel_lines(getattr(engines[0], "kernel", None)):
+            print(wrapped(line))
     return 0 if all(result.clean for pair in pairs for result in pair) else 1
 
 
@@ -60,7 +65,7 @@ def _ways(engine: Engine) -> list[Engine]:
     Calls run the forms; the second engine runs the helpers as they are written.
     """
     if isinstance(engine, NativeEngine) and engine.forms:
-        return [engine, native(*engine.switches, forms=False)]
+        return [engine, native(*engine.switches, kernel=engine.kernel, forms=False)]
     return [engine]
 
 
@@ -72,6 +77,8 @@ def _as_dict(result: CheckResult, text: CheckResult | None = None) -> dict[str, 
 
 
 def _engines(args: argparse.Namespace) -> list[Engine]:
+    if args.all and args.kernel is not None:
+        raise ValueError("--all is about every combination; --kernel names one: leave one out")
     if not args.all:
         return [engine_of(args)]
     if args.engine == "native":

@@ -26,12 +26,21 @@ if TYPE_CHECKING:
     from ..kernel_trees import KernelTreeEngine
 
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose an engine."""
+def add_engine_options(parser: argparse.ArgumentParser, kernel: bool = True) -> None:
+    """Add the options that choose an engine; kernel: with --kernel."""
     group = parser.add_argument_group("engine")
     group.add_argument(
-        "--rules", choices=RULES, default="cow", help="whose semantics apply (default: cow)"
+        "--rules",
+        choices=RULES,
+        help="whose semantics apply (default: those of the kernel that is named, else cow)",
     )
+    if kernel:
+        group.add_argument(
+            "--kernel",
+            metavar="RELEASE",
+            help="compute as this kernel does, named as uname -r prints it (6.8,"
+            " 4.15.0-29-generic): rules, frames of PROT_NONE entries, faults",
+        )
     group.add_argument(
         "--shstk",
         action=argparse.BooleanOptionalAction,
@@ -71,12 +80,19 @@ def kernel_of(args: argparse.Namespace) -> Kernel | None:
 
     Raises ValueError for a release that cannot be read.
     """
-    rules = getattr(args, "rules", None)
+    rules, layout = getattr(args, "rules", None), getattr(args, "swap_layout", None)
     if args.kernel is not None:
-        return find(args.kernel, rules=rules, swap_layout=args.swap_layout)
-    if args.swap_layout is None:
+        return find(args.kernel, rules=rules, swap_layout=layout, origin="--kernel")
+    if layout is None:
         return None
-    return replace(of_rules(rules or "cow"), swap_layout=args.swap_layout)
+    return replace(of_rules(rules or "cow"), swap_layout=layout, origin="--swap-layout")
+
+
+def kernel_lines(kernel: Kernel | None) -> list[str]:
+    """Say which kernel was taken, from where, what is true of it, and what that assumes."""
+    if kernel is None:
+        return []
+    return [f"kernel: {kernel.title}: {kernel.text}", *(f"note: {why}" for why in kernel.assumed)]
 
 
 def engine_of(args: argparse.Namespace, **options: Any) -> Engine:
@@ -89,9 +105,13 @@ def engine_of(args: argparse.Namespace, **options: Any) -> Engine:
             raise ValueError(
                 f"--config is not for a kernel tree; write {args.engine},CONFIG_NAME=n"
             )
+        # decode has its own kernel: that of the entries
+        if args.kernel is not None and not hasattr(args, "known"):
+            raise ValueError(f"--kernel is for our own rules; {args.engine} is a kernel itself")
         return tree_of(args.engine, shstk=args.shstk, **options)
     make = native if args.engine == "native" else reference
-    return make(args.rules, args.shstk, args.config)
+    kernel = None if args.kernel is None else kernel_of(args)
+    return make(args.rules, args.shstk, args.config, kernel=kernel)
 
 
 #: What may follow a tree's path, as ``tree_of`` takes it.

@@ -15,6 +15,7 @@ from .image_options import (
     add_image_options,
     describe_walk,
     open_from,
+    print_kernel,
     walk_as_dict,
     walk_from,
 )
@@ -24,6 +25,7 @@ HELP = "compare the page tables of two memory images of one machine"
 EXAMPLES = """\
   pgtable diff before.vmcore after.vmcore
   pgtable diff vmcore vmcore --cpu 0 --cpu-after 1 --ranges 20
+  pgtable diff before.raw after.raw --root 0x2a10000 --kernel 6.8.0-45-generic
   pgtable diff before.vmcore after.vmcore --rules base --longest 3 --json
 
 Each transition names the helpers that turn the one entry into the other, found
@@ -75,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"before: {args.before}: {describe_walk(before)}")
         print(f"after:  {args.after}: {describe_walk(after)}")
+        print_kernel(after)
         _print(found, args.ranges)
     return 1 if found.differs else 0
 

@@ -7,7 +7,15 @@ import argparse
 from typing import Any
 
 from ..images import Image, Walk, open_image
-from .walk import add_root_options, image_arguments, root_arguments
+from .common import kernel_lines
+from .ranges import wrapped
+from .walk import (
+    UNKNOWN_KERNEL,
+    add_root_options,
+    image_arguments,
+    kernel_named,
+    root_arguments,
+)
 
 IMAGE_HELP = "memory image: ELF core, kdump, LiME, AVML or raw memory, also .xz, .gz"
 
@@ -24,7 +32,13 @@ def open_from(path: str, args: argparse.Namespace) -> Image:
 
 def walk_from(image: Image, args: argparse.Namespace) -> Walk:
     """Walk the address space that the options name."""
-    return image.walk(**root_arguments(args))
+    return image.walk(**root_arguments(args), kernel=kernel_named(image, args))
+
+
+def print_kernel(walk: Walk) -> None:
+    """Print which kernel was taken, from where, and what that assumes."""
+    for line in kernel_lines(walk.kernel) or [UNKNOWN_KERNEL]:
+        print(wrapped(line))
 
 
 def describe_walk(walk: Walk) -> str:
@@ -40,6 +54,7 @@ def walk_as_dict(walk: Walk) -> dict[str, Any]:
         "levels": walk.root.levels,
         "origin": walk.root.origin,
         "encryption": f"{walk.root.encryption:#x}",
+        "kernel": None if walk.kernel is None else walk.kernel.as_dict(),
         "entries": len(walk),
         "notes": walk.notes,
     }

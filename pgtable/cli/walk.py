@@ -11,7 +11,9 @@ import numpy as np
 
 from ..images import FORMATS, KIND_NAMES, Image, Kind, Walk, export, open_image
 from ..images.start import PTI_CHOICES
-from .common import print_json, print_table
+from ..kernels import Kernel, of_layout
+from .common import add_kernel_options, kernel_lines, kernel_of, print_json, print_table
+from .ranges import wrapped
 
 HELP = "list the page-table entries in a memory image"
 EXAMPLES = """\
@@ -19,6 +21,7 @@ EXAMPLES = """\
   pgtable walk guest.vmcore --cpu 1 --format info-tlb
   pgtable walk encrypted.vmcore --c-bit 47
   pgtable walk isolated.vmcore --pti user
+  pgtable walk ram.raw --root 0x2a10000 --kernel 4.15.0-29-generic
   pgtable walk ram.lime.gz --root 0x2a10000 --max-decompressed 16
   pgtable walk dump.1 --part dump.2 --part dump.3
   pgtable walk ram.raw --root 0x2a10000 --levels 4 --format npy -o entries.npy
@@ -53,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_root_options(parser: argparse._ActionsContainer) -> None:
     """Add the options that say how to read an image and where tables begin."""
+    add_kernel_options(parser)
     parser.add_argument(
         "--root", type=_number, metavar="PA", help="physical address of the top table (CR3)"
     )
@@ -137,6 +141,21 @@ def _segment(text: str) -> tuple[int, int, int]:
     return numbers[0], numbers[1], numbers[2]
 
 
+#: What is said where no kernel is known.
+UNKNOWN_KERNEL = (
+    "kernel not known: what is not present is named as in Linux 5.19 and later;"
+    " --kernel RELEASE says which it is"
+)
+
+
+def kernel_named(image: Image, args: argparse.Namespace) -> Kernel | None:
+    """Return the kernel that the options name; None: the image says it, or nothing does."""
+    if args.kernel is None and args.swap_layout is not None:
+        known, _ = image.kernel.linux(swap_layout=args.swap_layout)
+        return known or of_layout(args.swap_layout)
+    return kernel_of(args)
+
+
 def open_asked(args: argparse.Namespace) -> Image:
     """Open the image that the arguments name."""
     return open_image(args.image, **image_arguments(args))
@@ -160,7 +179,9 @@ def run(args: argparse.Namespace) -> int:
     if args.output and args.format in ("summary", "table", "json"):
         raise ValueError(f"--format {args.format} is printed; -o is for info-tlb, npy and parquet")
     with open_asked(args) as image:
-        walk = image.walk(**root_arguments(args), limit=args.limit)
+        walk = image.walk(
+            **root_arguments(args), limit=args.limit, kernel=kernel_named(image, args)
+        )
         if args.format == "summary":
             _summary(image, walk, args.json)
         else:
@@ -235,6 +256,7 @@ def _summary(image: Image, walk: Walk, as_json: bool) -> None:
                 "encryption": f"{walk.root.encryption:#x}",
                 "user_root": user_root,
                 "nxe": walk.root.nxe,
+                "kernel": None if walk.kernel is None else walk.kernel.as_dict(),
                 "entries": len(walk),
                 "tables": len(walk.tables.pa),
                 "counts": by_level,
@@ -249,12 +271,21 @@ def _summary(image: Image, walk: Walk, as_json: bool) -> None:
         f"root {walk.root.pa:#x}, {walk.root.levels} levels:"
         f" {len(walk):,} entries in {len(walk.tables.pa):,} tables"
     )
-    print(f"{walk.root.origin}\n")
+    print(walk.root.origin)
+    for line in kernel_lines(walk.kernel) or [UNKNOWN_KERNEL]:
+        print(wrapped(line))
+    print()
     used = [name for name in KIND_NAMES if any(row[name] for row in by_level.values())]
     print_table([[where, *(row[k] for k in used)] for where, row in by_level.items()], ["", *used])
     _print_reports(walk)
     for note in notes:
         print(f"note: {note}")
+    absent = sum(
+        row[name] for where, row in by_level.items() if where.startswith("kernel")
+        for name in KIND_NAMES[Kind.PROT_NONE :]
+    )  # fmt: skip
+    if absent:
+        print(f"note: {absent:,} entries of the kernel half are not present: it has no swap")
 
 
 def _as_json(report: Any) -> dict[str, Any]:

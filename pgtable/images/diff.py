@@ -16,6 +16,7 @@ import numpy as np
 from .. import bits
 from ..engines.interface import Engine
 from ..engines.native import native
+from ..kernels import SWAP_LAYOUTS, Kernel
 from .audit.recognise import Recognised, recognise
 from .audit.rows import CHUNK
 from .explain import explain
@@ -30,9 +31,6 @@ LEVEL_NAMES = ("", "pte", "pmd", "pud", "p4d", "pgd")
 _SWAPPED = (Kind.SWAP, Kind.MIGRATION, Kind.MARKER)
 
 _SWAPPED_NAMES = tuple(KIND_NAMES[kind] for kind in _SWAPPED)
-
-#: Low bits of a swap entry: flags; above them its offset and type.
-_SWAP_FLAGS = 0x1FF
 
 #: Stands for every frame when helpers are tried; aligned to 1 GiB.
 _SOME_FRAME = 0x0000_5A5A_4000_0000
@@ -176,11 +174,12 @@ def diff(
     """
     recognised = recognise(after, rules)
     if engine is None:
-        engine = native(recognised.rules or "cow")
+        engine = _engine(recognised.rules or "cow", after.kernel)
+    inverted = after.kernel is None or after.kernel.inverted
     rows = _align(before, after)
     old, new = _Side.of(before, rows.changed_before), _Side.of(after, rows.changed_after)
     transitions, index = _transitions(old, new)
-    explained = _explained(transitions, engine, longest)
+    explained = _explained(transitions, engine, longest, inverted)
     order = np.argsort([-transition.entries for transition in explained], kind="stable")
     rank = np.empty(len(order), np.intp)
     rank[order] = np.arange(len(order))
@@ -199,6 +198,13 @@ def diff(
         dirtied=_dirtied(old, new, _Side.of(after, rows.only_after), cow),
         warnings=doubts(before, after, images),
     )
+
+
+def _engine(rules: str, kernel: Kernel | None) -> Engine:
+    """Return who explains: the helpers of that kernel, with the rules that were decided on."""
+    if kernel is not None and (rules == "base" or kernel.inverted):
+        return native(rules, kernel=kernel)
+    return native(rules)
 
 
 # ---- which entry is which
@@ -309,7 +315,9 @@ class _Side:
     def of(cls, walk: Walk, index: np.ndarray) -> _Side:
         entry, level, kind = walk.entry[index], walk.level[index], walk.kind[index]
         swapped = np.isin(kind, _SWAPPED)
-        mask = _frame_masks(entry, level, kind, swapped)
+        mask = _frame_masks(entry, level, kind)
+        layout = SWAP_LAYOUTS["inverted"] if walk.kernel is None else walk.kernel.swap
+        mask[swapped] = layout.mask
         frame = np.where(swapped, entry & mask, walk.pa[index])
         return cls(walk.va[index], level, kind, swapped, entry & ~mask, frame)
 
@@ -330,14 +338,11 @@ def _has(entry: np.ndarray, mask: int) -> np.ndarray:
     return (entry & np.uint64(mask)) != 0
 
 
-def _frame_masks(
-    entry: np.ndarray, level: np.ndarray, kind: np.ndarray, swapped: np.ndarray
-) -> np.ndarray:
+def _frame_masks(entry: np.ndarray, level: np.ndarray, kind: np.ndarray) -> np.ndarray:
     mask = np.full(len(entry), bits.SMALL_FRAME, np.uint64)
     large = (kind != Kind.TABLE) & _has(entry, bits.PSE)
     for number, name in ((2, "pmd"), (3, "pud")):
         mask[large & (level == number)] = bits.LEAF_FRAME[name]
-    mask[swapped] = bits.ALL & ~_SWAP_FLAGS
     return mask
 
 
@@ -381,7 +386,9 @@ def _groups(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return code, first
 
 
-def _explained(transitions: Sequence[Transition], engine: Engine, longest: int) -> list[Transition]:
+def _explained(
+    transitions: Sequence[Transition], engine: Engine, longest: int, inverted: bool
+) -> list[Transition]:
     """Add to each transition the helpers that do the same."""
     result = list(transitions)
     for level in (1, 2, 3):
@@ -389,11 +396,17 @@ def _explained(transitions: Sequence[Transition], engine: Engine, longest: int) 
             i for i, change in enumerate(transitions) if change.level == level and _same(change)
         ]
         before = np.array(
-            [_whole(transitions[i].before, transitions[i].kind_before, level) for i in rows],
+            [
+                _whole(transitions[i].before, transitions[i].kind_before, level, inverted)
+                for i in rows
+            ],
             np.uint64,
         )
         after = np.array(
-            [_whole(transitions[i].after, transitions[i].kind_after, level) for i in rows],
+            [
+                _whole(transitions[i].after, transitions[i].kind_after, level, inverted)
+                for i in rows
+            ],
             np.uint64,
         )
         chains = explain(engine, LEVEL_NAMES[level], before, after, longest)
@@ -408,12 +421,12 @@ def _same(transition: Transition) -> bool:
     return transition.same_frame and tables[0] == tables[1]
 
 
-def _whole(flags: int, kind: str, level: int) -> int:
+def _whole(flags: int, kind: str, level: int, inverted: bool) -> int:
     """Return a whole entry with some frame, inverted where the kernel inverts it."""
     if kind in _SWAPPED_NAMES:
         return flags
     mask = bits.frame_mask(flags, LEVEL_NAMES[level])
-    frame = _SOME_FRAME if flags & bits.PRESENT else ~_SOME_FRAME
+    frame = _SOME_FRAME if flags & bits.PRESENT or not inverted else ~_SOME_FRAME
     return flags | frame & mask
 
 

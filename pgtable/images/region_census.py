@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import bits
+from .. import bits, encodings
 from ..census import Census
+from ..kernels import Kernel
 from .regions import KERNEL
 from .text import Text
 
@@ -64,6 +65,7 @@ def by_region(
     shstk: bool | None = None,
     config: bool | None = None,
     known: Mapping[tuple[str, int], int] | None = None,
+    kernel: Kernel | None = None,
 ) -> list[Region]:
     """Return what each census says, user half first, levels from the pte up.
 
@@ -71,21 +73,26 @@ def by_region(
         ``image.census()`` gives them.
     rules, shstk, config: as for :func:`pgtable.bits.classify`.
     known: which bits of the entries are known, where not all are.
+    kernel: who made the entries: types of swap entries are told apart where a census keeps
+        their bits (Linux 4.19 and later).
     """
     regions = []
     for half, level in sorted(censuses, key=lambda key: (HALVES.index(key[0]), key[1])):
         shown = bits.ALL if known is None else known[half, level]
         place = Region(half, LEVEL_NAMES[level])
-        regions.append(_filled(place, censuses[half, level], shown, (rules, shstk, config)))
+        switches = rules, shstk, config
+        regions.append(_filled(place, censuses[half, level], shown, switches, kernel))
     return regions
 
 
 _Switches = tuple[str, bool | None, bool | None]
 
 
-def _filled(region: Region, counted: Census, known: int, switches: _Switches) -> Region:
+def _filled(
+    region: Region, counted: Census, known: int, switches: _Switches, kernel: Kernel | None
+) -> Region:
     region.entries = counted.total
-    kinds = bits.kinds(counted.entries, region.level)
+    kinds = kinds_told(counted.entries, region.level, region.half, kernel, known)
     for kind in _KIND_ORDER:
         number = int(counted.counts[kinds == kind].sum())
         if number:
@@ -94,6 +101,29 @@ def _filled(region: Region, counted: Census, known: int, switches: _Switches) ->
     _add_states(region, leaves, known, switches)
     _add_flags(region, leaves, switches)
     return region
+
+
+def kinds_told(
+    entries: np.ndarray,
+    level: str,
+    half: str = "unknown",
+    kernel: Kernel | None = None,
+    known: int = bits.ALL,
+) -> np.ndarray:
+    """Return the kind of each entry of a census (array of str).
+
+    SWAP stands for all software entries where types cannot be told: without a kernel,
+    and of kernels before 4.19, whose types a census does not keep.
+    """
+    kinds = bits.kinds(entries, level)
+    swap = kinds == bits.SWAP
+    if half == "kernel":
+        kinds[swap] = bits.OTHER  # it has no swap entries
+    elif kernel is not None and kernel.inverted and known == bits.ALL:
+        levels = np.full(int(swap.sum()), LEVEL_NAMES.index(level))
+        nowhere = np.zeros(len(levels), bool)
+        kinds[swap] = encodings.kinds_of(entries[swap], levels, nowhere, kernel)
+    return kinds
 
 
 def _add_states(region: Region, leaves: Census, known: int, switches: _Switches) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...engines.switches import RULES as RULE_SETS
+from ...kernels import CHANGES
 from ..image import Image
 from ..regions import SIZES, Runs, runs
 from ..walk import MAX_REPORTS, Walk
@@ -106,6 +107,7 @@ class Audit:
             "rows": self.rows,
             "rules": self.recognised.rules,
             "rules_given": self.recognised.given,
+            "rules_doubt": self.recognised.doubt,
             "evidence": {
                 "read_only_dirty": self.recognised.kept,
                 "read_only_saved_dirty": self.recognised.saved,
@@ -129,7 +131,8 @@ def audit(
     """Audit a walk.
 
     image: where it comes from: which physical memory there is, and CR4.
-    rules: the rule set of the kernel; None: recognised from the entries.
+    rules: the rule set of the kernel; None: that of a kernel that an argument of the walk
+        named, else recognised from the entries.
     memory: the machine's physical memory, [start, end) a row; None: what the
         image holds, if that is all there is (see :mod:`.memory`).
     physical_bits: width of physical addresses, 32 to 52; None: not known.
@@ -158,6 +161,8 @@ def _applicable(
         why_not = rule.why_not(machine)
         if recognised.rules is not None and recognised.rules not in rule.applies:
             why_not = f"rules {recognised.rules} allow it"
+        if rule.needs and machine.kernel is not None and not machine.kernel.has(rule.needs):
+            why_not = f"Linux {machine.kernel.release} is without: {CHANGES[rule.needs].text}"
         if why_not is None:
             applied.append(rule)
         elif why_not:

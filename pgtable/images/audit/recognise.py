@@ -9,12 +9,13 @@ read-only mappings have none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ... import bits
 from ...census import Census
+from ...kernels import Kernel
 from ..walk import Walk
 from .rows import any_of, chunks
 
@@ -29,6 +30,8 @@ class Recognised:
     saved: int  #: read-only leaves whose dirtiness is in bit 58
     kernel_kept: int  #: of those that kept Dirty, how many are in the kernel half
     kernel_clean: int  #: read-only kernel leaves without Dirty
+    kernel: str = ""  #: the kernel whose rules they are, where that decided
+    doubt: str = ""  #: what the kernel's version and the entries disagree about
 
     @property
     def evidence(self) -> str:
@@ -42,6 +45,12 @@ class Recognised:
     @property
     def text(self) -> str:
         """Say in one line what was concluded."""
+        return f"{self._conclusion}; {self.doubt}" if self.doubt else self._conclusion
+
+    @property
+    def _conclusion(self) -> str:
+        if self.kernel:
+            return f"rules {self.rules}, those of {self.kernel}"
         if self.given:
             return f"rules {self.rules}, as asked for"
         if self.rules is None:
@@ -64,13 +73,19 @@ def recognise(walk: Walk, rules: str | None = None) -> Recognised:
         read_only = rows.leaf & ~rows.write_bit
         found = _evidence(read_only, rows.dirty_bit, rows.bit58, rows.kernel)
         counts += [np.count_nonzero(mask) for mask in found]
-    return _decide(counts, rules)
+    return _agreed(_decide(counts, rules), walk.kernel, walk.kernel_given)
 
 
 def recognise_census(
-    censuses: Mapping[tuple[str, int], Census], rules: str | None = None
+    censuses: Mapping[tuple[str, int], Census],
+    rules: str | None = None,
+    kernel: Kernel | None = None,
+    kernel_given: bool = False,
 ) -> Recognised:
-    """Do the same from censuses by half and level, as ``image.census()`` gives them."""
+    """Do the same from censuses by half and level, as ``image.census()`` gives them.
+
+    kernel: as of a :class:`Walk`, with ``kernel_given``.
+    """
     counts = np.zeros(4, np.int64)
     for (half, level), census in censuses.items():
         entries = census.entries
@@ -78,12 +93,33 @@ def recognise_census(
         if level > 1:
             leaf &= any_of(entries, bits.PSE) & (level <= 3)
         read_only = leaf & ~any_of(entries, bits.RW)
-        kernel = np.full(len(entries), half == "kernel")
+        upper = np.full(len(entries), half == "kernel")
         found = _evidence(
-            read_only, any_of(entries, bits.DIRTY), any_of(entries, bits.BIT58), kernel
+            read_only, any_of(entries, bits.DIRTY), any_of(entries, bits.BIT58), upper
         )
         counts += [int(census.counts[mask].sum()) for mask in found]
-    return _decide(counts, rules)
+    return _agreed(_decide(counts, rules), kernel, kernel_given)
+
+
+def _agreed(found: Recognised, kernel: Kernel | None, argument: bool) -> Recognised:
+    """Let the kernel's version decide where nothing else does, and say where it disagrees.
+
+    argument: the user named the kernel, which decides whatever the entries say.
+    """
+    if found.given or kernel is None:
+        return found
+    title, theirs = kernel.title, kernel.rules
+    looks = "base" if found.rules == "base" else "saved_dirty"
+    fits = found.rules is None or looks == ("base" if theirs == "base" else "saved_dirty")
+    if found.rules is None or (argument and fits):
+        return replace(found, rules=theirs, kernel=title)
+    if fits:
+        return found
+    if argument:
+        doubt = f"the entries look like rules {found.rules}: was another kernel meant?"
+        return replace(found, rules=theirs, kernel=title, doubt=doubt)
+    doubt = f"{title} should follow rules {theirs}, but the entries do not; --rules decides"
+    return replace(found, doubt=doubt)
 
 
 def _evidence(

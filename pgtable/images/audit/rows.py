@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ... import bits
+from ...kernels import Kernel
 from ..regions import SIZES, Intervals, in_kernel_half
 from ..walk import Walk
 
@@ -118,6 +119,7 @@ class Machine:
     loops: np.ndarray  #: va | level of entries that refer to a table above them, ascending
     user_code: Intervals  #: pages that user mode may execute
     kernel_code: Intervals  #: pages that the kernel may execute
+    kernel: Kernel | None = None  #: who made the entries
 
 
 def find_machine(walk: Walk, memory: Memory, physical_bits: int | None, rules: str) -> Machine:
@@ -144,6 +146,7 @@ def find_machine(walk: Walk, memory: Memory, physical_bits: int | None, rules: s
         loops=np.array(sorted(loops), np.uint64),
         user_code=user_code.intervals(),
         kernel_code=kernel_code.intervals(),
+        kernel=walk.kernel,
     )
 
 

@@ -40,6 +40,7 @@ class Rule:
     predicate: Predicate
     applies: tuple[str, ...] = ALL_RULES  #: rule sets
     kernels: str = "all kernels"
+    needs: str = ""  #: a change of :data:`pgtable.kernels.CHANGES` without which it means nothing
     partner: Callable[[Rows, bool], np.ndarray] | None = None  #: what else makes it one
     why_not: Callable[[Machine], str | None] = lambda _: None  #: why it cannot be applied
     #: "": another rule stands in its place, which is not worth a word
@@ -137,9 +138,13 @@ def _writable_types() -> frozenset[int]:
 _WRITABLE_TYPES = np.array(sorted(_writable_types()), np.uint64)
 
 
-def _uffd_wp_migration(rows: Rows, _: Machine) -> np.ndarray:
+def _uffd_wp_migration(rows: Rows, machine: Machine) -> np.ndarray:
     migration = (rows.kind == Kind.MIGRATION) & ~rows.kernel & (rows.level <= 2)
-    writable = np.isin(rows.entry >> np.uint64(59), _WRITABLE_TYPES)
+    if machine.kernel is None:
+        writable = np.isin(rows.entry >> np.uint64(59), _WRITABLE_TYPES)
+    else:
+        types = [number for number, name in machine.kernel.types.items() if name.endswith("_write")]
+        writable = np.isin(machine.kernel.swap.type(rows.entry), np.array(types, np.uint64))
     return migration & writable & any_of(rows.entry, _SWP_UFFD_WP)
 
 
@@ -295,6 +300,7 @@ RULES = (
         "medium",
         _uffd_wp_writable,
         kernels="Linux 5.7 and later",
+        needs="uffd_wp",
     ),
     Rule(
         "uffd-wp-migration",
@@ -304,6 +310,7 @@ RULES = (
         "note",
         _uffd_wp_migration,
         kernels="Linux 5.7 and later",
+        needs="uffd_wp",
     ),
     Rule(
         "user-accessible-kernel",

@@ -43,10 +43,17 @@ def kernel_named(
     None where none is named, or its version is not known to :mod:`pgtable.kernels`.
     """
     name = (record.report and record.report.kernel) or text.kernel
-    if name is None:
+    return kernel_of_text(name, rules, swap_layout)
+
+
+def kernel_of_text(
+    release: str | None, rules: str | None = None, swap_layout: str | None = None
+) -> Kernel | None:
+    """Return the kernel that a text names; None as for :func:`kernel_named`."""
+    if release is None:
         return None
     try:
-        return find(name, rules=rules, swap_layout=swap_layout)
+        return find(release, rules=rules, swap_layout=swap_layout, origin="the text")
     except ValueError:
         return None
 

@@ -94,12 +94,16 @@ def test_frames_in_holes_are_no_fault_unless_memory_is_given(kind: str, tmp_path
     result = look(path)
     assert found(result) == {}
     why = skipped(result)
+    # the notes of the kdump name a kernel without shadow stacks
+    of_rules = {rule: text for rule, text in why.items() if text == "rules base allow it"}
+    assert len(of_rules) == (3 if kind == "kdump" else 0)
+    why = {rule: text for rule, text in why.items() if rule not in of_rules}
     assert set(why) == {"outside-memory", "device-memory"}
     assert all("--memory START-END" in text for text in why.values())
     assert found(look(path, memory=[(0, 64 * PAGE)])) == {}
     given = look(path, memory=[(0, 32 * PAGE), (48 * PAGE, 64 * PAGE)])
     assert found(given) == {"outside-memory": [100 * PAGE]}
-    assert skipped(given) == {}
+    assert skipped(given) == of_rules
 
 
 def test_a_whole_image_tells_what_is_memory(tmp_path: Path) -> None:
