@@ -146,11 +146,13 @@ CHANGES: dict[str, Change] = {
     "saved_dirty": Change(
         "rules saved_dirty: bit 58 is SAVED_DIRTY, DEVMAP moves to bit 57",
         (6, 6),
-        "the series of user shadow stacks, merged for 6.6-rc1",
+        "x86/mm: Introduce _PAGE_SAVED_DIRTY and its series, merged for 6.6-rc1",
     ),
     "marker_guard": Change("marker bit 2: guard", (6, 13), "commit 7c53dfbdb024"),
     "device_exclusive_one": Change(
-        "three swap types for devices", (6, 15), "LTP's tst_max_swapfiles; series for 6.15"
+        "three swap types for devices",
+        (6, 15),
+        "mm: use single SWP_DEVICE_EXCLUSIVE entry type, merged for 6.15-rc1",
     ),
     "no_devmap": Change("DEVMAP is gone", (6, 17), "commit d438d2734170"),
     "pmd_modify_fixed": Change(

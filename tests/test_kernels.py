@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which kernel: every date, every layout."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -224,3 +226,15 @@ def test_rules_without_a_version_stand_for_the_newest_kernel():
     assert kernels.of_rules("base").types[31] == "marker"
     assert not kernels.of_rules("saved_dirty").pmd_modify_drops_dirty
     assert kernels.of_rules("cow").swap.name == "inverted"
+
+
+def test_the_documentation_has_every_change_and_its_source():
+    page = Path("docs/kernels.md").read_text()
+    for name, change in kernels.CHANGES.items():
+        (row,) = [line for line in page.splitlines() if f"| {change.text} |" in line]
+        assert change.source in row, name
+        assert row.startswith("| " + ".".join(map(str, change.since))), name
+        for series, first in change.stable.items():
+            assert f"{'.'.join(map(str, series))}.{first}" in row, name
+        for _, first_package, source in change.distributions:
+            assert f"| {'.'.join(map(str, first_package))} | {source} |" in page

@@ -12,7 +12,16 @@ from ..checks.report import wrap
 from ..engines import buffers
 from ..engines.interface import Engine
 from ..engines.switches import RULES, resolve
-from .common import add_kernel_options, engine_of, kernel_of, parse_number, print_json
+from ..kernels import Kernel, find
+from .common import (
+    add_kernel_options,
+    engine_of,
+    kernel_lines,
+    kernel_of,
+    parse_number,
+    print_json,
+)
+from .ranges import wrapped
 
 HELP = "print every bit of entries by name, their frame and their state"
 EXAMPLES = """\
@@ -107,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
         print_json([as_dict(decoded, args.asked) for decoded in found])
         return 0
     print("\n\n".join(text(decoded, args.asked) for decoded in found))
+    if args.known is not None:
+        # what it assumes stands with each entry
+        print("\n" + wrapped(kernel_lines(args.known)[0]))
     return 0
 
 
@@ -118,7 +130,17 @@ def _asked(args: argparse.Namespace) -> Engine | None:
     if args.engine not in ("native", "reference"):
         args.rules, args.shstk, _ = recognise(engine).switches
         args.rules_given = args.rules
+        if args.known is None:
+            args.known = _kernel_of_tree(engine, args.rules)
     return engine
+
+
+def _kernel_of_tree(engine: Engine, rules: str) -> Kernel | None:
+    """Return the kernel that a tree says it is; None where its release is none that is known."""
+    try:
+        return find(getattr(engine, "release", ""), rules=rules, origin=f"the tree {engine.name}")
+    except ValueError:
+        return None
 
 
 def _true_tests(engine: Engine, decoded: bits.Decoded) -> list[str]:
