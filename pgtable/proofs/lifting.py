@@ -109,9 +109,9 @@ class Lifter:
         self.library = library
         self.machine = machine
         self._blocks: dict[int, Any] = {}
-        self._solver = z3.SolverFor("QF_BV")
+        # nothing is assumed of the machine here: a way more than there is does no harm
+        self._solver = z3.SimpleSolver()
         self._solver.set("timeout", 10_000)
-        self._solver.add(*machine.assumptions)
 
     def word(self, name: str, arguments: Sequence[Bits]) -> tuple[Bits, int]:
         """Return what a function gives in rax, as one term, and how many paths it has.

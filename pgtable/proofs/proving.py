@@ -17,7 +17,8 @@ from ..engines.interface import HelperInfo
 from ..engines.switches import COMBINATIONS, RULES, Switches
 from . import terms
 from .errors import RefusedError
-from .machine import PLAIN, PLAIN_SAID, SHSTK
+from .lifting import variables
+from .machine import ENCRYPTION, PHYSICAL_MASK, PLAIN, PLAIN_SAID, SHSTK
 from .solving import Condition, Literal, Question
 from .subjects import ARGUMENT, ENTRY, Subject, tree_subject
 
@@ -295,7 +296,9 @@ def _decided(subject: Subject, name: str, wanted: Expected, seconds: float) -> P
     if (info.kind, info.argument is None) != (wanted.info.kind, wanted.info.argument is None):
         raise RefusedError("takes or gives something else than the other of that name")
     differs = z3.simplify(term != wanted.term)
-    assumptions = subject.machine.assumptions
+    about = {str(each) for each in variables(differs)}
+    masks = {str(each) for each in (PHYSICAL_MASK, ENCRYPTION)}
+    assumptions = subject.machine.assumptions if about & masks else []
     question = Question(differs, assumptions, seconds)
     if question.has_answer() is None:
         return Proof(name, info.level, "proved", question=question)
