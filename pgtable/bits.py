@@ -167,7 +167,7 @@ _Entries = Any  # an int, or an array of uint64
 def frame_mask(entry: _Entries, level: str) -> _Entries:
     """Return which bits of an entry hold its frame: a large page has fewer."""
     large = LEAF_FRAME.get(level, SMALL_FRAME)
-    if isinstance(entry, np.ndarray):
+    if not isinstance(entry, int):
         is_large = (entry & np.uint64(PSE)) != 0
         return np.where(is_large, np.uint64(large), np.uint64(SMALL_FRAME))
     return large if entry & PSE else SMALL_FRAME
@@ -179,7 +179,7 @@ def frame(entry: _Entries, level: str) -> _Entries:
     A non-zero entry with PRESENT=0 keeps its frame inverted; that is undone.
     """
     mask = frame_mask(entry, level)
-    if isinstance(entry, np.ndarray):
+    if not isinstance(entry, int):
         inverted = (entry != 0) & ((entry & np.uint64(PRESENT)) == 0)
         return (np.where(inverted, ~entry, entry) & mask) >> np.uint64(12)
     inverted = entry != 0 and not entry & PRESENT

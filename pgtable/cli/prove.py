@@ -13,6 +13,7 @@ from .common import print_json, progress, split_switches
 HELP = "prove a kernel tree's helpers equal to the reference or another tree, for every input"
 EXAMPLES = """\
   pgtable prove ~/linux
+  pgtable prove ~/linux --laws
   pgtable prove ~/linux --helper pmd_modify --json
   pgtable prove ~/linux-before ~/linux-after
   pgtable prove ~/linux saved_dirty --certificates proofs
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--helper", metavar="NAME", action="append", default=[], help="prove this one only"
+    )
+    parser.add_argument(
+        "--laws", action="store_true", help="prove every law of 'pgtable kernel check' as well"
     )
     parser.add_argument(
         "--certificates",
@@ -81,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
             subject,
             against,
             helpers=args.helper,
+            laws=args.laws,
             certificates=args.certificates,
             seconds=args.seconds,
             progress=show,

@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import z3
 
-from ..checks.report import Report, aligned, bit_names, counted, wrap
 from ..checks.report import Value as ShownValue
+from ..checks.report import bit_names
 from ..engines.interface import HelperInfo
-from ..engines.switches import COMBINATIONS, RULES, Switches
+from ..engines.switches import COMBINATIONS, RULES
 from . import terms
 from .errors import RefusedError
+from .laws import BOTH, prove_laws, settings_of, told_once
 from .lifting import variables
 from .machine import ENCRYPTION, PHYSICAL_MASK, PLAIN, PLAIN_SAID, SHSTK
-from .solving import Condition, Literal, Question
+from .results import Proof, Proofs, in_words
+from .solving import Question
 from .subjects import ARGUMENT, ENTRY, Subject, tree_subject
 
 #: Called as progress(done, total), in helpers.
@@ -36,124 +37,6 @@ class Expected(NamedTuple):
     info: HelperInfo
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What was found out of one helper.
-
-    status: "proved" (equal for every input), "refuted" or "refused".
-    reason: of what is refused; assuming: what was assumed of the machine besides.
-    inputs, results: the smallest input that differs and what both sides make of it.
-    condition: for which inputs they differ, in words; bits: where results can differ.
-    question: whether an input differs, as the solver was asked.
-    """
-
-    helper: str
-    level: str
-    status: str
-    reason: str = ""
-    assuming: str = ""
-    inputs: tuple[tuple[str, ShownValue], ...] = ()
-    results: tuple[tuple[str, ShownValue], ...] = ()
-    condition: str = ""
-    bits: str = ""
-    question: Question | None = field(default=None, repr=False, compare=False)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        found: dict[str, Any] = {"helper": self.helper, "level": self.level, "status": self.status}
-        if self.reason:
-            found["reason"] = self.reason
-        if self.assuming:
-            found["assuming"] = self.assuming
-        if self.inputs:
-            found["smallest"] = {name: value.as_dict() for name, value in self.inputs}
-            found["results"] = {name: value.as_dict() for name, value in self.results}
-            found |= {"condition": self.condition, "bits": self.bits}
-        return found
-
-    def __str__(self) -> str:
-        head = f"{self.helper}: {self.condition}; smallest:"
-        rows: list[tuple[str, object]] = [*self.inputs, *self.results]
-        if self.bits:
-            rows.append(("can differ in", self.bits))
-        return "\n".join([wrap(head, hang="  "), *aligned(rows, indent="    ")])
-
-
-@dataclass(frozen=True)
-class Proofs(Report, Sequence[Proof]):
-    """What :func:`prove` found: a sequence of proofs, helper by helper."""
-
-    subject: str
-    against: str
-    found: tuple[Proof, ...]
-    without: tuple[str, ...]  #: helpers that only the subject has
-    assumptions: tuple[str, ...]
-    paths: int  #: how many ways there are through the helpers that were lifted
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.found[index]
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def _with(self, status: str) -> tuple[Proof, ...]:
-        return tuple(each for each in self.found if each.status == status)
-
-    @property
-    def proved(self) -> tuple[Proof, ...]:
-        """Helpers that are equal for every input."""
-        return self._with("proved")
-
-    @property
-    def refuted(self) -> tuple[Proof, ...]:
-        """Helpers that differ, with the smallest input."""
-        return self._with("refuted")
-
-    @property
-    def refused(self) -> tuple[Proof, ...]:
-        """Helpers of which nothing is proved, with the reason."""
-        return self._with("refused")
-
-    @property
-    def clean(self) -> bool:
-        """Whether no helper differs; what is refused is no difference."""
-        return not self.refuted
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {
-            "subject": self.subject,
-            "against": self.against,
-            "clean": self.clean,
-            "proved": [each.as_dict() for each in self.proved],
-            "refuted": [each.as_dict() for each in self.refuted],
-            "refused": [each.as_dict() for each in self.refused],
-            "only_in_subject": list(self.without),
-            "assumptions": list(self.assumptions),
-            "paths": self.paths,
-        }
-
-    def __str__(self) -> str:
-        lines = [wrap(f"A: {self.subject}", hang="   "), wrap(f"B: {self.against}", hang="   ")]
-        lines += [f"\n{each}" for each in self.refuted]
-        if self.refused:
-            lines.append(f"\n{counted(len(self.refused), 'helper')} refused, not proved:")
-            lines += [wrap(f"{each.helper}: {each.reason}", "  ", "    ") for each in self.refused]
-        if self.without:
-            lines.append("\n" + wrap(f"B has no: {', '.join(self.without)}", hang="  "))
-        lines.append("\nfor every machine of which this holds:")
-        lines += [wrap(each, "  ", "    ") for each in self.assumptions]
-        plain = [each.helper for each in self.proved if each.assuming]
-        if plain:
-            text = f"and {PLAIN_SAID}, for {', '.join(plain)}"
-            lines.append(wrap(text, "  ", "    "))
-        verdict = (
-            f"{counted(len(self.found), 'helper')}: {len(self.proved)} proved equal for every"
-            f" input, {len(self.refuted)} differ, {len(self.refused)} refused"
-        )
-        return "\n".join([*lines, "", verdict])
-
-
 def prove(
     tree: str | os.PathLike[str] | Subject,
     against: str | os.PathLike[str] | Subject | None = None,
@@ -163,6 +46,7 @@ def prove(
     compiler: str = "gcc",
     flags: str | None = None,
     helpers: Sequence[str] = (),
+    laws: bool = False,
     certificates: str | os.PathLike[str] | None = None,
     seconds: float = 20.0,
     progress: Progress | None = None,
@@ -179,6 +63,8 @@ def prove(
         the tree has.  Shadow stacks are on and off in one proof.
     generated, config, compiler, flags: as for kernel_tree, of both trees.
     helpers: prove only these.
+    laws: prove every law of the tree's helpers as well, by the rules it is held to; what a
+        known exception excuses is excused.
     certificates: a directory for one SMT-LIB 2 file of each helper that is proved: any
         solver can check that it is ``unsat``.
     seconds: how long one answer of the solver may take.
@@ -197,13 +83,27 @@ def prove(
         found.append(_proof(subject, each, expected, others, seconds))
         if progress is not None:
             progress(done + 1, len(shared))
+    about_laws = _laws(subject, against, names, seconds) if laws else ()
     if certificates is not None:
-        _write(Path(certificates), found)
+        _write(Path(certificates), [*found, *about_laws])
     said = dict(subject.machine.read)
     if isinstance(against, Subject):
         said |= against.machine.read
     without = tuple(each for each in names if each not in shared)
-    return Proofs(subject.name, name, tuple(found), without, tuple(said.values()), subject.paths)
+    return Proofs(
+        subject.name, name, tuple(found), without, tuple(said.values()), subject.paths, about_laws
+    )
+
+
+def _laws(
+    subject: Subject, against: object, names: Sequence[str], seconds: float
+) -> tuple[Proof, ...]:
+    """Return the proofs of all laws."""
+    subject.lift(name for name in names if name not in subject.terms | subject.refused)
+    rules = against if isinstance(against, str) and against in RULES else _rules_of(subject)
+    config = subject.shadow_stack_option if rules == "cow" else rules != "base"
+    settings = settings_of(str(rules), config, subject.machine.feature is not None)
+    return tuple(told_once(prove_laws(subject, settings, seconds)))
 
 
 def _chosen(subject: Subject, helpers: Sequence[str]) -> list[str]:
@@ -337,7 +237,7 @@ def _refuted(info: HelperInfo, term: z3.BitVecRef, wanted: Expected, question: Q
         "refuted",
         inputs=tuple(inputs),
         results=tuple(shown),
-        condition=_in_words(condition, info),
+        condition=in_words(condition, info),
         bits="" if info.gives == "test" else _differing(term, wanted.term, question, info.level),
     )
 
@@ -354,41 +254,19 @@ def _differing(one: z3.BitVecRef, other: z3.BitVecRef, question: Question, level
     return bit_names(mask, level, "saved_dirty")
 
 
-def _in_words(condition: Condition, info: HelperInfo) -> str:
-    cases = [_named(case, info) or "every entry" for case in condition.cases]
-    if condition.exact:
-        return f"differs exactly where {'; or where '.join(cases)}"
-    some = f"differs among others where {cases[0]}" if cases else "differs"
-    if condition.always:
-        return f"{some}; every entry that differs has {_named(condition.always, info)}"
-    return some
-
-
-def _named(case: tuple[Literal, ...], info: HelperInfo) -> str:
-    """Return fixed bits by name: "Dirty=1,newprot Write=0"."""
-    words = []
-    for literal in case:
-        if literal.variable == "shstk":
-            words.append(f"shadow stacks are {'on' if literal.value else 'off'}")
-            continue
-        name = bit_names(1 << literal.bit, info.level, "saved_dirty")
-        name = _STATE.get(literal.bit) or (f"bit {literal.bit}" if name == "frame" else name)
-        where = "" if literal.variable == "entry" else f"{info.argument} "
-        words.append(f"{where}{name}={literal.value}")
-    return ",".join(words)
-
-
-#: The bits that are always written like this.
-_STATE = {1: "Write", 6: "Dirty", 58: "Cow"}
-
-
 def _write(directory: Path, found: Sequence[Proof]) -> None:
     """Write what is proved as SMT-LIB 2, one file for each helper."""
     directory.mkdir(parents=True, exist_ok=True)
     for each in found:
         if each.status == "proved" and each.question is not None:
-            head = f"; {each.helper}: no input gives another result; unsat is the proof\n"
-            (directory / f"{each.helper}.smt2").write_text(head + each.question.smt2())
+            about = f"{each.helper}, law {each.law}" if each.law else each.helper
+            head = f"; {about}: no input is otherwise; unsat is the proof\n"
+            (directory / f"{_file_name(each)}.smt2").write_text(head + each.question.smt2())
 
 
-__all__ = ["Proof", "Proofs", "Switches", "prove"]
+def _file_name(proof: Proof) -> str:
+    setting = proof.assuming.split(" ")[-1] if proof.law and proof.assuming != BOTH else ""
+    return "-".join(filter(None, (proof.helper, proof.law, proof.with_, setting)))
+
+
+__all__ = ["Proof", "Proofs", "prove"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import z3
 
@@ -43,10 +43,11 @@ class Subject:
         name: str,
         library: Library,
         signatures: Mapping[str, tuple[str, str, str | None]],
-        shadow_stack_option: bool = True,
+        configured: Callable[[str], bool],
     ):
         self.name = name
-        self.shadow_stack_option = shadow_stack_option
+        self.configured = configured
+        self.shadow_stack_option = configured("CONFIG_X86_SHADOW_STACK")
         self.terms: dict[str, z3.BitVecRef] = {}
         self.infos: dict[str, HelperInfo] = {}
         self.refused: dict[str, str] = {}
@@ -111,12 +112,13 @@ def tree_subject(
     place, report = built(recipe)
     signatures = {name: tuple(each) for name, each in report["signatures"].items()}
     text = (tree.generated / "include/generated/autoconf.h").read_text(errors="replace")
-    option = recipe.config.get(
-        "CONFIG_X86_SHADOW_STACK", "\n#define CONFIG_X86_SHADOW_STACK 1\n" in text
-    )
+
+    def configured(option: str) -> bool:
+        return recipe.config.get(option, f"\n#define {option} 1\n" in text)
+
     library = Library(cache.read(place, LIBRARY))
     settings = "".join(f", {key}={value}" for key, value in recipe.config.items())
     name = f"kernel_tree({tree.release!r}{settings}), {recipe.compiler.name}"
     if flags is not None:
         name += f" {flags}"
-    return Subject(name, library, signatures, option)
+    return Subject(name, library, signatures, configured)

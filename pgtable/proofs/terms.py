@@ -18,10 +18,25 @@ from ..engines.switches import Switches
 from .machine import ENCRYPTION, PHYSICAL_MASK
 
 
-class Truth:
-    """A bool that depends on the inputs."""
+class _Single:
+    """What laws take for an array: one element that stands for every one."""
 
     __array_ufunc__ = None  # NumPy's numbers leave operators to us
+    shape = ()
+
+    def any(self) -> bool:
+        """Tell whether some element may be something: that is not known here."""
+        return True
+
+    def __array_function__(self, function: Any, _types: Any, args: Any, _kwargs: Any) -> Any:
+        if function is np.where:
+            return pick(*args)
+        raise TypeError(f"numpy.{function.__name__}() is not for terms")
+
+
+class Truth(_Single):
+    """A bool that depends on the inputs."""
+
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, term: z3.BoolRef):
@@ -60,10 +75,9 @@ def _comparison(operation: Callable[[Any, Any], Any]) -> Callable[[Word, Any], T
     return lambda self, other: Truth(operation(self.term, word(other)))
 
 
-class Word:
+class Word(_Single):
     """A 64-bit number that depends on the inputs; operators mean what they mean on uint64."""
 
-    __array_ufunc__ = None
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, term: z3.BitVecRef):
@@ -107,6 +121,8 @@ def pick(condition: Any, yes: Any, no: Any) -> Any:
     """Return yes where the condition holds, else no: the reference's own pick(), on terms."""
     if isinstance(condition, (bool, np.bool_)):
         return yes if condition else no
+    if isinstance(yes, Truth):
+        return Truth(z3.If(truth(condition), truth(yes), truth(no)))
     return Word(z3.If(truth(condition), word(yes), word(no)))
 
 

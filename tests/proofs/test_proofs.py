@@ -8,7 +8,7 @@ import pytest
 
 import pgtable
 from pgtable import cli
-from tests.conftest import DATA, Fault
+from tests.conftest import DATA, FAULTS, Fault
 
 pytest.importorskip("z3", reason="the extra prove is not installed")
 pytest.importorskip("pyvex", reason="the extra prove is not installed")
@@ -69,6 +69,25 @@ def test_a_tree_without_faults_is_proved(proofs):
     assert not proofs.refused
     assert len(proofs.proved) > 50
     assert {"pte_wrprotect", "pmd_modify", "pte_shstk"} <= set(names(proofs.proved))
+
+
+def test_every_law_is_proved_of_a_tree_without_faults(mini):
+    found = prove(mini, laws=True)
+    assert found.clean
+    assert not [each for each in found.laws if each.status == "refused"]
+    assert len(found.laws) > 250
+    assert {each.law for each in found.laws} >= {"dirtiness_not_lost", "levels_agree", "idempotent"}
+
+
+def test_a_broken_law_has_its_exact_condition(make_mini_tree):
+    edits = FAULTS["accidental_shadow_stack"].edits
+    found = prove(make_mini_tree("x", edits), helpers=["pte_wrprotect"], laws=True)
+    (broken,) = [each for each in found.laws if each.status == "refuted"]
+    assert (broken.law, broken.helper) == ("no_accidental_shadow_stack", "pte_wrprotect")
+    assert broken.inputs[0][1].value == 0x42
+    assert broken.condition == "is broken exactly where Write=1,Dirty=1"
+    assert broken.assuming == "shadow stacks on or off"
+    assert "no_accidental_shadow_stack: pte_wrprotect" in str(found)
 
 
 def test_what_is_assumed_is_said(proofs):

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The laws of pgtable.checks, proved of a tree's helpers for every input.
+
+Their own text runs on terms.  What a known exception excuses is excused here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import z3
+
+from ..checks import subject as checks
+from ..checks.known import KNOWN
+from ..checks.law_case import Case, Outcome
+from ..checks.laws import LAWS, Law
+from ..checks.report import Value
+from ..engines.interface import MISSING, Engine, Helper, HelperInfo
+from ..engines.switches import COMBINATIONS, Switches
+from . import terms
+from .errors import RefusedError
+from .machine import PLAIN, SHSTK
+from .results import Proof, in_words
+from .solving import Question
+from .subjects import ARGUMENT, ENTRY, Subject
+
+#: What is said of a result that does not depend on the processor.
+BOTH = "shadow stacks on or off"
+
+
+class TermHelper(Helper):
+    """A helper that takes and gives terms."""
+
+    def __init__(self, engine: TermEngine, info: HelperInfo, term: Any):
+        super().__init__(engine, info, term)
+
+    def __call__(self, entries: Any, argument: Any = MISSING, /, **_: Any) -> Any:
+        """Return what the helper gives: a word or a truth; of numbers alone, a number."""
+        values = [(ENTRY, terms.word(entries))]
+        if argument is not MISSING:
+            values.append((ARGUMENT, terms.word(argument)))
+        term = z3.simplify(z3.substitute(self.handle, *values))
+        if isinstance(entries, int) and z3.is_bv_value(term):
+            number = term.as_long()
+            return bool(number) if self.kind == "test" else number
+        return terms.Truth(term != 0) if self.kind == "test" else terms.Word(term)
+
+
+class TermEngine(Engine):
+    """A tree's helpers in one setting of the processor, on the plain machine."""
+
+    def __init__(self, subject: Subject, switches: Switches, shstk: bool):
+        self.name = subject.name
+        self.switches = switches
+        self.configured = subject.configured
+        values = [(SHSTK, z3.BitVecVal(int(shstk), 1))]
+        values += [(each.arg(0), each.arg(1)) for each in PLAIN]
+        self._set_helpers(
+            TermHelper(self, subject.infos[name], z3.simplify(z3.substitute(term, *values)))
+            for name, term in subject.terms.items()
+        )
+
+    def _run_one(self, *_: Any) -> Any:
+        raise TypeError("a helper of terms runs on no entries")
+
+    def _run(self, *_: Any) -> Any:
+        raise TypeError("a helper of terms runs on no entries")
+
+
+def settings_of(rules: str, config: bool, feature: bool) -> list[tuple[Switches, bool]]:
+    """Return the switches under which laws are proved, and whether shadow stacks are on."""
+    found = [each for each in COMBINATIONS if (each.rules, each.config) == (rules, config)]
+    if len(found) == 1 and feature:
+        return [(found[0], True), (found[0], False)]
+    return [(each, each.shstk) for each in found]
+
+
+def prove_laws(
+    subject: Subject, settings: Sequence[tuple[Switches, bool]], seconds: float
+) -> Iterator[Proof]:
+    """Prove every law of every helper that was lifted, in each setting."""
+    decided: dict[int, Question] = {}
+    for switches, shstk in settings:
+        engine = TermEngine(subject, switches, shstk)
+        held_to = checks.Subject(engine, switches)
+        for law in LAWS:
+            for case in law.cases(held_to):
+                yield _Trial(law, case, held_to, shstk, seconds).proof(decided)
+
+
+def told_once(found: Iterable[Proof]) -> Iterator[Proof]:
+    """Give what is the same in both settings of the processor once."""
+    groups: dict[Any, list[Proof]] = {}
+    for each in found:
+        what = (each.law, each.helper, each.with_, each.status, each.reason, each.inputs)
+        groups.setdefault(what, []).append(each)
+    for one, *others in groups.values():
+        yield replace(one, assuming=BOTH) if others else one
+
+
+class _Trial:
+    """One helper under one law, in one setting."""
+
+    def __init__(self, law: Law, case: Case, subject: checks.Subject, shstk: bool, seconds: float):
+        self.law, self.case, self.subject = law, case, subject
+        self.setting = f"shadow stacks are {'on' if shstk else 'off'}"
+        self.seconds = seconds
+        self.inputs = [ENTRY, *([ARGUMENT] if case.two_words else [])]
+
+    def proof(self, decided: dict[int, Question]) -> Proof:
+        """Return what was found; ``decided`` has what was asked before."""
+        try:
+            goal, outcome = self._goal()
+            if goal.get_id() in decided:
+                return self._made("proved", question=decided[goal.get_id()])
+            question = Question(goal, (), self.seconds)
+            if question.has_answer() is not None:
+                if self._does_nothing(outcome):
+                    return self._made("refused", reason="does nothing in this tree: not built in")
+                return self._refuted(question, outcome)
+            decided[goal.get_id()] = question  # which keeps the goal, and with it its number
+            return self._made("proved", question=question)
+        except (RefusedError, TypeError, AttributeError, ValueError) as error:
+            return self._made("refused", reason=f"the law cannot be asked on terms: {error}")
+
+    def _goal(self) -> tuple[Any, Outcome]:
+        """Return the term that is true where the law is broken."""
+        entry = terms.Word(ENTRY)
+        argument = terms.Word(ARGUMENT) if self.case.two_words else None
+        outcome = self.case.outcome(entry, argument)
+        broken = self.case.breaks(outcome)
+        if self.case.applies is not None:
+            broken = broken & self.case.applies(entry, argument)
+        stem = self.subject.meanings[self.case.helper.name]
+        complete = outcome._replace(
+            arguments=terms.Word(z3.BitVecVal(0, 64))
+            if outcome.arguments is None
+            else outcome.arguments,
+            other=outcome.one if outcome.other is None else outcome.other,
+        )
+        for known in KNOWN:
+            if known.covers(self.law, stem, self.case, self.subject.switches):
+                excused = terms.truth(known.where(complete))
+                broken = terms.Truth(terms.truth(broken)) & terms.Truth(z3.Not(excused))
+        return z3.simplify(terms.truth(broken)), outcome
+
+    def _does_nothing(self, outcome: Outcome) -> bool:
+        """Tell whether a helper gives what it got and its test says no to everything."""
+        if self.law.name != "set_and_clear":
+            return False
+        alive = z3.Or(terms.word(outcome.one) != ENTRY, terms.truth(outcome.other))
+        return Question(alive, (), self.seconds).has_answer() is None
+
+    def _refuted(self, question: Question, outcome: Outcome) -> Proof:
+        smallest = question.smallest(self.inputs)
+        values = [(each, z3.BitVecVal(smallest[str(each)], 64)) for each in self.inputs]
+        info, rules = self.case.helper.info, self.subject.switches.rules
+        shown = [("entry", Value(smallest["entry"], info.takes, rules))]
+        if self.case.two_words:
+            of_entry = info.argument in ("newprot", "prot", "other")
+            kind = self.case.helper.level if of_entry else "val"
+            name = info.argument or "argument"
+            shown.append((name, Value(smallest["argument"], kind, rules)))
+        results = []
+        for label, kind, each in zip(
+            self.case.labels, self.case.kinds, (outcome.one, outcome.other), strict=True
+        ):
+            if each is not None:
+                kind = kind or info.gives  # noqa: PLW2901
+                number = z3.simplify(z3.substitute(terms.word(each), *values)).as_long()
+                value: int | bool = bool(number) if kind == "test" else number
+                results.append((label, Value(value, kind, rules)))
+        condition = in_words(question.condition(self.inputs), info, "is broken", "breaks it")
+        return self._made(
+            "refuted", inputs=tuple(shown), results=tuple(results), condition=condition
+        )
+
+    def _made(self, status: str, **more: Any) -> Proof:
+        helper, with_ = self.case.helper, self.case.with_
+        return Proof(
+            helper.name, helper.level, status, law=self.law.name, meaning=self.law.meaning,
+            with_=with_.name if with_ else "", assuming=self.setting, **more,
+        )  # fmt: skip
