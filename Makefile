@@ -57,7 +57,7 @@ bench-smoke: $(VENV)/.bench
 
 # SMOKE=1 writes below build/ only; REPEAT=1 measures twice and says how the two agree
 cost-report: $(VENV)/.bench
-	$(BIN)/python -m bench.cost_report $(if $(filter-out 0,$(SMOKE)),--smoke) $(if $(filter-out 0,$(REPEAT)),--repeat)
+	$(BIN)/python -m pgtable.cost.report $(if $(filter-out 0,$(SMOKE)),--smoke) $(if $(filter-out 0,$(REPEAT)),--repeat)
 
 demo: build
 	@$(BIN)/python bench/demo.py

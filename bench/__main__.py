@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import report
-from .common.paths import BENCH, BUILD, ROOT
+from . import tables_and_plots
+from .paths import BENCH, BUILD, ROOT
 
 
 def _run(arguments: list[str], smoke: bool) -> None:
@@ -54,14 +54,14 @@ def main(argv: list[str] | None = None) -> int:
     if not args.report_only:
         smoke = ["--smoke"] if args.smoke else []
         _run(["bench.throughput", str(results / "throughput.json"), *smoke], args.smoke)
-        _run(["bench.files", str(results / "files.json"), *smoke], args.smoke)
+        _run(["bench.command_line", str(results / "files.json"), *smoke], args.smoke)
         _run(["bench.walk", str(results / "walk.json"), *smoke], args.smoke)
         saved = results / "pytest-benchmark.json"
         _run(
             ["pytest", "bench", "--benchmark-enable", "-q", f"--benchmark-json={saved}"], args.smoke
         )
         _strip_raw_data(saved)
-    table = report.write(results, plots, readmes)
+    table = tables_and_plots.write(results, plots, readmes)
     if args.smoke:
         print(f"all results are correct; tables and plots as they would be: {BUILD}")
     else:

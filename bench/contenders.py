@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Who is timed: pgtable, and the limit of the machine.
 
-A contender is a statement and its names for one :class:`~.operations.Case`.
+A contender is a statement and its names for one :class:`~.timed_operations.BenchCase`.
 Everything it needs is prepared; results go where the case says, or into ``box``.
 What a user could pick instead stands in others.py.
 """
@@ -17,12 +17,12 @@ import numpy as np
 
 import pgtable
 from pgtable.cost import checking
-from pgtable.engines.compiled import ffi as native_ffi
-from pgtable.engines.compiled import lib as native_lib
+from pgtable.engines.loop_engine import ffi as native_ffi
+from pgtable.engines.loop_engine import lib as native_lib
 
 from . import limit
-from .common.timing import Timed
-from .operations import BY_NAME, Case
+from .timed_operations import BY_NAME, BenchCase
+from .timing import TimedStatement
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Contender:
     family: str
     variant: str
     threads: int
-    timed: Timed
+    timed: TimedStatement
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ def thread_counts() -> list[int]:
 
 
 def contender(
-    case: Case,
+    case: BenchCase,
     family: str,
     variant: str,
     statement: str,
@@ -67,7 +67,7 @@ def contender(
         else:
             target = case.array if case.in_place else case.out
             result = lambda: target  # noqa: E731
-    timed = Timed(
+    timed = TimedStatement(
         name=who,
         statement=statement,
         names={**names, "a": case.array, "box": box},
@@ -88,7 +88,7 @@ def _boxed(box: list[Any]) -> Callable[[], Any]:
 # -- pgtable ---------------------------------------------------------------------------------
 
 
-def native(case: Case, isas: list[str], threads: list[int]) -> Iterator[Contender]:
+def native(case: BenchCase, isas: list[str], threads: list[int]) -> Iterator[Contender]:
     """Yield pgtable itself, for each instruction set and number of threads."""
     operation = case.operation
     for isa in isas:
@@ -119,7 +119,7 @@ def native(case: Case, isas: list[str], threads: list[int]) -> Iterator[Contende
             yield contender(case, "native", isa, statement, names, number)
 
 
-def _census(case: Case, engine: Any, isa: str, threads: int) -> Contender:
+def _census(case: BenchCase, engine: Any, isa: str, threads: int) -> Contender:
     """Return a contender; what is counted goes into a box, arrays where the case says."""
     box: list[Any] = [None]
 
@@ -131,7 +131,7 @@ def _census(case: Case, engine: Any, isa: str, threads: int) -> Contender:
     return contender(case, "native", isa, statement, names, threads, result=counts)
 
 
-def bare_call(case: Case, isa: str) -> Iterator[Contender]:
+def bare_call(case: BenchCase, isa: str) -> Iterator[Contender]:
     """Yield the C function with everything in front of it taken away."""
     if case.operation.name != "wrprotect":
         return
@@ -144,7 +144,7 @@ def bare_call(case: Case, isa: str) -> Iterator[Contender]:
     yield contender(case, "bare cffi call", isa, "f(h, p, nbytes)", names)
 
 
-def one_helper(case: Case, isa: str) -> Iterator[Contender]:
+def one_helper(case: BenchCase, isa: str) -> Iterator[Contender]:
     """Yield the first helper of a chain alone, to compare the chain with."""
     if case.operation.name != "chain":
         return
@@ -161,7 +161,7 @@ def one_helper(case: Case, isa: str) -> Iterator[Contender]:
 # -- the limit -------------------------------------------------------------------------------
 
 
-def limits(case: Case, threads: list[int]) -> Iterator[Contender]:
+def limits(case: BenchCase, threads: list[int]) -> Iterator[Contender]:
     """Yield the loops that move the same bytes and do nothing else."""
     ffi, lib = limit.load()
     names: dict[str, Any] = {"p": ffi.from_buffer(case.array), "n": case.n}
@@ -189,7 +189,7 @@ def limits(case: Case, threads: list[int]) -> Iterator[Contender]:
             yield _reading_limit(case, names, number)
 
 
-def _reading_limit(case: Case, names: dict[str, Any], threads: int) -> Contender:
+def _reading_limit(case: BenchCase, names: dict[str, Any], threads: int) -> Contender:
     ffi, lib = limit.load()
     times = case.n // max(case.block.size, 1)
     total = int(case.block.sum(dtype=np.uint64)) * times % 2**64
@@ -210,7 +210,7 @@ def _reading_limit(case: Case, names: dict[str, Any], threads: int) -> Contender
     )
 
 
-def _xor_check(case: Case) -> Callable[[int], None]:
+def _xor_check(case: BenchCase) -> Callable[[int], None]:
     def check(calls: int) -> None:
         key = np.uint64(limit.KEY if calls % 2 else 0)
         checking.require_equal("limit a[i] ^= k", case.array, case.block ^ key)
@@ -218,7 +218,7 @@ def _xor_check(case: Case) -> Callable[[int], None]:
     return check
 
 
-def _copy_check(case: Case) -> Callable[[int], None]:
+def _copy_check(case: BenchCase) -> Callable[[int], None]:
     def check(calls: int) -> None:
         checking.require_equal("limit copy", case.out, case.block)
 

@@ -17,7 +17,7 @@ from pgtable.cost.units import entries_text
 Ki, Mi = 1 << 10, 1 << 20
 
 
-class Results:
+class ThroughputResults:
     """Medians of one run of the benchmarks, in nanoseconds a call."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Results:
         return [name for name in names if not name.startswith("loop")]
 
 
-class Value(NamedTuple):
+class GoalValue(NamedTuple):
     """A measured value and, where it is the worst of several, what it belongs to."""
 
     number: float
@@ -72,56 +72,56 @@ class Goal:
     """One value, and what it should be: at most or at least ``bound``."""
 
     text: str
-    value: Callable[[Results], Value]
+    value: Callable[[ThroughputResults], GoalValue]
     relation: str
     bound: float
     unit: str = "x"
 
-    def measured(self, results: Results) -> Value | None:
+    def measured(self, results: ThroughputResults) -> GoalValue | None:
         """Return the value, or None where this run did not measure it."""
         try:
             return self.value(results)
         except LookupError:
             return None
 
-    def reached(self, value: Value) -> bool:
+    def reached(self, value: GoalValue) -> bool:
         """Say whether the value is what it should be."""
         compare = operator.le if self.relation == "<=" else operator.ge
         return compare(value.number, self.bound)
 
 
-def to_limit(operation: str, n: int) -> Callable[[Results], Value]:
+def to_limit(operation: str, n: int) -> Callable[[ThroughputResults], GoalValue]:
     """Return the time of native over that of the limit."""
-    return lambda r: Value(r.time(operation, n, "native") / r.time(operation, n, "limit"))
+    return lambda r: GoalValue(r.time(operation, n, "native") / r.time(operation, n, "limit"))
 
 
-def to_one(operation: str, n: int) -> Callable[[Results], Value]:
+def to_one(operation: str, n: int) -> Callable[[ThroughputResults], GoalValue]:
     """Return the time of a chain over that of one helper."""
-    return lambda r: Value(r.time(operation, n, "native") / r.time(operation, n, "one helper"))
+    return lambda r: GoalValue(r.time(operation, n, "native") / r.time(operation, n, "one helper"))
 
 
-def loop_to_limit(helper: str, sizes: tuple[int, ...]) -> Callable[[Results], Value]:
+def loop_to_limit(helper: str, sizes: tuple[int, ...]) -> Callable[[ThroughputResults], GoalValue]:
     """Return the worst of a loop without its call over the limit's."""
 
-    def value(r: Results) -> Value:
+    def value(r: ThroughputResults) -> GoalValue:
         ratios = {
             n: r.time(f"loop {helper}", n, "native") / r.time("loop", n, "limit") for n in sizes
         }
         worst = max(ratios, key=ratios.__getitem__)
-        return Value(ratios[worst], entries_text(worst))
+        return GoalValue(ratios[worst], entries_text(worst))
 
     return value
 
 
-def over(operation: str, n: int, family: str) -> Callable[[Results], Value]:
+def over(operation: str, n: int, family: str) -> Callable[[ThroughputResults], GoalValue]:
     """Return the time of someone else over that of native."""
-    return lambda r: Value(r.time(operation, n, family) / r.time(operation, n, "native"))
+    return lambda r: GoalValue(r.time(operation, n, family) / r.time(operation, n, "native"))
 
 
-def worst_over(family: str, least: int = 0) -> Callable[[Results], Value]:
+def worst_over(family: str, least: int = 0) -> Callable[[ThroughputResults], GoalValue]:
     """Return the worst of native over someone else, of all operations and sizes."""
 
-    def value(r: Results) -> Value:
+    def value(r: ThroughputResults) -> GoalValue:
         ratios = {
             (operation, n): r.time(operation, n, "native") / r.time(operation, n, family)
             for operation in r.operations()
@@ -131,15 +131,15 @@ def worst_over(family: str, least: int = 0) -> Callable[[Results], Value]:
         worst = max(ratios, key=ratios.__getitem__, default=None)
         if worst is None:
             raise LookupError(family)
-        return Value(ratios[worst], f"{worst[0]}, {entries_text(worst[1])}")
+        return GoalValue(ratios[worst], f"{worst[0]}, {entries_text(worst[1])}")
 
     return value
 
 
-def worst_at(family: str, n: int) -> Callable[[Results], Value]:
+def worst_at(family: str, n: int) -> Callable[[ThroughputResults], GoalValue]:
     """Return the worst of native over someone else, of all operations at one size."""
 
-    def value(r: Results) -> Value:
+    def value(r: ThroughputResults) -> GoalValue:
         ratios = {
             operation: r.time(operation, n, "native") / r.time(operation, n, family)
             for operation in r.operations()
@@ -148,39 +148,39 @@ def worst_at(family: str, n: int) -> Callable[[Results], Value]:
         worst = max(ratios, key=ratios.__getitem__, default=None)
         if worst is None:
             raise LookupError(family)
-        return Value(ratios[worst], worst)
+        return GoalValue(ratios[worst], worst)
 
     return value
 
 
-def gain_to_limit(operation: str, n: int) -> Callable[[Results], Value]:
+def gain_to_limit(operation: str, n: int) -> Callable[[ThroughputResults], GoalValue]:
     """Return what native gains from 2 threads over what the limit gains."""
 
-    def value(r: Results) -> Value:
+    def value(r: ThroughputResults) -> GoalValue:
         native = r.time(operation, n, "native") / r.time(operation, n, "native", 2)
         limit = r.time(operation, n, "limit") / r.time(operation, n, "limit", 2)
-        return Value(native / limit, f"{native:.2f} of {limit:.2f}")
+        return GoalValue(native / limit, f"{native:.2f} of {limit:.2f}")
 
     return value
 
 
-def file_ratio(numerator: str, denominator: str) -> Callable[[Results], Value]:
+def file_ratio(numerator: str, denominator: str) -> Callable[[ThroughputResults], GoalValue]:
     """Return the ratio of two commands over the same file."""
-    return lambda r: Value(r.files[numerator]["median_ns"] / r.files[denominator]["median_ns"])
+    return lambda r: GoalValue(r.files[numerator]["median_ns"] / r.files[denominator]["median_ns"])
 
 
-def _census_of_file(r: Results) -> Value:
+def _census_of_file(r: ThroughputResults) -> GoalValue:
     allowed = max(1.2 * r.files["cat"]["median_ns"], 0.6e9 * r.file_bytes / (1 << 30))
-    return Value(r.files["pgtable census"]["median_ns"] / allowed)
+    return GoalValue(r.files["pgtable census"]["median_ns"] / allowed)
 
 
-def of_walk(group: str, key: str, factor: float = 1) -> Callable[[Results], Value]:
+def of_walk(group: str, key: str, factor: float = 1) -> Callable[[ThroughputResults], GoalValue]:
     """Return a value that walk.py measured."""
-    return lambda r: Value(r.walk[group][key] * factor)
+    return lambda r: GoalValue(r.walk[group][key] * factor)
 
 
-def _times_plain_python(r: Results) -> Value:
-    return Value(r.walk["times faster"]["synthetic"]["plain_python"])
+def _times_plain_python(r: ThroughputResults) -> GoalValue:
+    return GoalValue(r.walk["times faster"]["synthetic"]["plain_python"])
 
 
 def walk_goals() -> Iterator[Goal]:
@@ -256,14 +256,14 @@ def goals() -> Iterator[Goal]:
     )
     yield Goal(
         "wrprotect in place, 512: one call",
-        lambda r: Value(r.time("wrprotect", 512, "native")),
+        lambda r: GoalValue(r.time("wrprotect", 512, "native")),
         "<=",
         600,
         "ns",
     )
     yield Goal(
         "wrprotect in place, 512: above the bare cffi call",
-        lambda r: Value(
+        lambda r: GoalValue(
             r.time("wrprotect", 512, "native") - r.time("wrprotect", 512, "bare cffi call")
         ),
         "<=",
@@ -286,7 +286,7 @@ def goals() -> Iterator[Goal]:
     )
     yield Goal(
         "pgtable apply of a file: peak resident memory",
-        lambda r: Value(r.files["pgtable apply"]["peak_rss_bytes"] / Mi),
+        lambda r: GoalValue(r.files["pgtable apply"]["peak_rss_bytes"] / Mi),
         "<=",
         128,
         "MiB",
@@ -300,7 +300,7 @@ def goals() -> Iterator[Goal]:
     yield from walk_goals()
 
 
-def rows(results: Results) -> list[list[str]]:
+def rows(results: ThroughputResults) -> list[list[str]]:
     """Return a row for each goal: text, measured, goal, whether it is reached."""
     table = []
     for goal in goals():

@@ -12,7 +12,7 @@ from cffi import FFI
 import pgtable
 from pgtable.engines.isas import ISAS
 
-from .common.paths import BENCH, BUILD, CSRC
+from .paths import BENCH, BUILD, CSRC
 
 DECLARATIONS = """
 void limit_xor(void *a, size_t n, unsigned threads);

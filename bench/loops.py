@@ -13,11 +13,11 @@ import numpy as np
 
 import pgtable
 from pgtable.cost import checking, entries, units
-from pgtable.engines.compiled import ffi as native_ffi
+from pgtable.engines.loop_engine import ffi as native_ffi
 
 from . import limit
-from .common.timing import Budget, Timed, measure
-from .operations import BY_NAME, NEWPROT, Case
+from .timed_operations import BY_NAME, NEWPROT, BenchCase
+from .timing import Budget, TimedStatement, measure
 
 SIZES = (512, 1 << 12, 1 << 14, 1 << 16, 1 << 19)
 HELPERS = ("wrprotect", "mkclean", "mkdirty", "mkwrite", "modify")
@@ -55,9 +55,9 @@ def run(budget: Budget) -> list[dict[str, Any]]:
     return rows
 
 
-def _loop(name: str, array: np.ndarray, times: int) -> Timed:
+def _loop(name: str, array: np.ndarray, times: int) -> TimedStatement:
     """Return what calls of the helper run: the loop of its form, or its own."""
-    case = Case(BY_NAME[name], array.size, array)
+    case = BenchCase(BY_NAME[name], array.size, array)
     engine = pgtable.native(isa=limit.widest_isa())
     helper: Any = engine.helper(f"pte_{name}")
     check = case.checker(f"loop of pte_{name} over {case.n} entries", lambda: array)
@@ -81,9 +81,9 @@ def _address(pointer: Any) -> int:
     return int(native_ffi.cast("uintptr_t", pointer))
 
 
-def _limit(array: np.ndarray, times: int) -> Timed:
+def _limit(array: np.ndarray, times: int) -> TimedStatement:
     _, lib = limit.load()
-    case = Case(BY_NAME["wrprotect"], array.size, array)
+    case = BenchCase(BY_NAME["wrprotect"], array.size, array)
 
     def check(calls: int) -> None:
         flipped = np.uint64(limit.KEY if calls * times % 2 else 0)
@@ -93,7 +93,9 @@ def _limit(array: np.ndarray, times: int) -> Timed:
     return _timed(case, names, times, check)
 
 
-def _timed(case: Case, names: dict[str, Any], times: int, check: Callable[[int], None]) -> Timed:
+def _timed(
+    case: BenchCase, names: dict[str, Any], times: int, check: Callable[[int], None]
+) -> TimedStatement:
     ffi, _ = limit.load()
     names = {**names, "p": ffi.from_buffer(case.array), "n": case.n, "times": times}
-    return Timed("loop", "f(loop, p, n, k, times)", names, case.restore, check)
+    return TimedStatement("loop", "f(loop, p, n, k, times)", names, case.restore, check)

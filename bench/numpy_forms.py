@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .operations import CONSTANTS
+from .timed_operations import CONSTANTS
 
 #: Constants as arrays without dimension: for NumPy quicker than its scalars.
 K = {name: np.array(value, np.uint64) for name, value in CONSTANTS.items()}

@@ -20,13 +20,13 @@ from pgtable.cost import entries
 
 from . import numpy_forms
 from .contenders import Contender, contender
-from .operations import CONSTANTS, PRESENT, Case, Form
+from .timed_operations import CONSTANTS, PRESENT, BenchCase, OperationForm
 
 #: More entries than this take seconds a call.
 PYTHON_MAX = 1 << 24
 
 
-def numpy(case: Case) -> Iterator[Contender]:
+def numpy(case: BenchCase) -> Iterator[Contender]:
     """Yield NumPy: whole passes and, for what exceeds the caches, block by block."""
     form = numpy_forms.FORMS.get(case.operation.name)
     if form is None:
@@ -41,7 +41,7 @@ def numpy(case: Case) -> Iterator[Contender]:
         yield contender(case, "numpy", "in blocks", "f(a, o, w)", names)
 
 
-def _value(form: Form, where: str | None) -> str:
+def _value(form: OperationForm, where: str | None) -> str:
     """Return the closed form with ``where`` in it, as Python writes it."""
     if where is None:
         return form.python
@@ -67,7 +67,7 @@ def _numba_function(shape: str, value: str, parallel: bool) -> Any:
     return module.njit(names["f"], parallel=parallel, nogil=True)
 
 
-def numba(case: Case, parallel: bool) -> Iterator[Contender]:
+def numba(case: BenchCase, parallel: bool) -> Iterator[Contender]:
     """Yield a compiled loop over the closed form; with ``parallel`` on all processors too."""
     if case.operation.form is None or not _import("numba"):
         return
@@ -93,7 +93,7 @@ def _signed(text: str) -> str:
     return re.sub("|".join(sorted(CONSTANTS, key=len, reverse=True)), value, text)
 
 
-def numexpr(case: Case, threads: list[int]) -> Iterator[Contender]:
+def numexpr(case: BenchCase, threads: list[int]) -> Iterator[Contender]:
     """Yield numexpr's virtual machine, its expression compiled before."""
     operation = case.operation
     module = _import("numexpr")
@@ -136,7 +136,7 @@ _POLARS = {
 }
 
 
-def polars(case: Case) -> Iterator[Contender]:
+def polars(case: BenchCase) -> Iterator[Contender]:
     """Yield a polars Series: it cannot work in place, has no shift, and makes its result anew."""
     text = _POLARS.get(case.operation.name)
     module = _import("polars")
@@ -158,7 +158,7 @@ def polars(case: Case) -> Iterator[Contender]:
     )
 
 
-def python(case: Case) -> Iterator[Contender]:
+def python(case: BenchCase) -> Iterator[Contender]:
     """Yield a list comprehension over a list of ints."""
     operation = case.operation
     if operation.form is None or case.n > PYTHON_MAX:

@@ -15,7 +15,7 @@ import pytest
 
 from bench import contenders, limit, others
 from bench.contenders import Contender
-from bench.operations import BY_NAME, Case
+from bench.timed_operations import BY_NAME, BenchCase
 from pgtable.cost.units import entries_text
 
 SMOKE = bool(os.environ.get("PGTABLE_BENCH_SMOKE"))
@@ -29,7 +29,7 @@ ROUNDS = 3 if SMOKE else 15
 ENTRIES_A_ROUND = 1 << 18
 
 
-def _contender(case: Case, family: str) -> Contender:
+def _contender(case: BenchCase, family: str) -> Contender:
     """Return the one of a family: of NumPy the quicker formulation at that size."""
     if family == "native":
         return next(contenders.native(case, [limit.widest_isa()], [1]))
@@ -50,7 +50,7 @@ def _parameters() -> Iterator[object]:
 @pytest.mark.parametrize(("group", "n", "family"), _parameters())
 def test_throughput(benchmark, group: str, n: int, family: str) -> None:
     """Time one contender and check what it computed."""
-    case = Case(BY_NAME[group], n)
+    case = BenchCase(BY_NAME[group], n)
     timed = _contender(case, family).timed
     benchmark.group = f"{group}, {entries_text(n)} entries"
     iterations = max(1, ENTRIES_A_ROUND // n) if family != "python" else 1

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pgtable
-from pgtable.cost import machine, units
+from pgtable.cost import this_machine, units
 
 from . import contenders, limit, loops, others
-from .common.timing import Budget, measure
-from .operations import BY_NAME, OPERATIONS, Case
+from .timed_operations import BY_NAME, OPERATIONS, BenchCase
+from .timing import Budget, measure
 
 Ki, Mi = 1 << 10, 1 << 20
 
@@ -24,7 +24,7 @@ Ki, Mi = 1 << 10, 1 << 20
 LARGE = 64 * Mi
 
 
-class Plan(NamedTuple):
+class TimingPlan(NamedTuple):
     """What is timed at which sizes, and for how long a group."""
 
     sizes: dict[str, tuple[int, ...]]
@@ -37,7 +37,7 @@ _EVERY = (64, 512, 4 * Ki, 16 * Ki, 64 * Ki, 512 * Ki, 1 * Mi, 4 * Mi, 16 * Mi, 
 _SOME = (512, 16 * Ki, 512 * Ki, 1 * Mi, 16 * Mi, 128 * Mi)
 _FEW = (512, 16 * Ki, 1 * Mi, 16 * Mi)
 
-FULL = Plan(
+FULL = TimingPlan(
     sizes={
         "wrprotect": _EVERY,
         "copy": _EVERY,
@@ -57,7 +57,7 @@ FULL = Plan(
     budget_large=Budget(seconds=5, min_rounds=3, max_rounds=5),
     smoke=False,
 )
-SMOKE = Plan(
+SMOKE = TimingPlan(
     sizes={operation.name: (512, 64 * Ki) for operation in OPERATIONS},
     budget=Budget(seconds=0.02, min_rounds=2, max_rounds=3),
     budget_large=Budget(seconds=0.02, min_rounds=2, max_rounds=3),
@@ -65,7 +65,7 @@ SMOKE = Plan(
 )
 
 
-def group_of(case: Case, plan: Plan) -> Iterator[contenders.Contender]:
+def group_of(case: BenchCase, plan: TimingPlan) -> Iterator[contenders.Contender]:
     """Yield who is timed on that case."""
     usable = [name for name, ok in pgtable.isas().items() if ok]
     widest = limit.widest_isa()
@@ -89,7 +89,7 @@ def group_of(case: Case, plan: Plan) -> Iterator[contenders.Contender]:
         yield from others.python(case)
 
 
-def run(plan: Plan, only: list[str] | None = None) -> dict[str, Any]:
+def run(plan: TimingPlan, only: list[str] | None = None) -> dict[str, Any]:
     """Time everything; return what goes into the JSON file."""
     rows: list[dict[str, Any]] = []
     started = time.monotonic()
@@ -97,7 +97,7 @@ def run(plan: Plan, only: list[str] | None = None) -> dict[str, Any]:
         if only and name not in only:
             continue
         for n in sizes:
-            case = Case(BY_NAME[name], n)
+            case = BenchCase(BY_NAME[name], n)
             group = list(group_of(case, plan))
             large = n >= LARGE
             gc.collect()
@@ -112,13 +112,13 @@ def run(plan: Plan, only: list[str] | None = None) -> dict[str, Any]:
         rows += loops.run(plan.budget)
     return {
         "format": 1,
-        "machine": machine.describe(),
+        "machine": this_machine.describe(),
         "seconds": round(time.monotonic() - started, 1),
         "results": rows,
     }
 
 
-def _row(case: Case, contender: contenders.Contender) -> dict[str, Any]:
+def _row(case: BenchCase, contender: contenders.Contender) -> dict[str, Any]:
     return {
         "operation": case.operation.name,
         "entries": case.n,
@@ -130,7 +130,7 @@ def _row(case: Case, contender: contenders.Contender) -> dict[str, Any]:
     }
 
 
-def _line(case: Case, group: list[contenders.Contender]) -> str:
+def _line(case: BenchCase, group: list[contenders.Contender]) -> str:
     fastest = sorted(group, key=lambda contender: contender.timed.summary()["median_ns"])
     times = ", ".join(
         f"{contender.name} {units.time_text(contender.timed.summary()['median_ns'])}"

@@ -22,7 +22,9 @@ import numpy as np
 import pgtable
 from pgtable.checks.report import wrap
 from pgtable.cost import entries, units
-from pgtable.engines.compiled import (
+from pgtable.engines.forms import Condition, Form, found_condition, found_form
+from pgtable.engines.interface import HelperInfo, Step
+from pgtable.engines.loop_engine import (
     LARGE_FROM,
     RUN,
     CompiledEngine,
@@ -31,8 +33,6 @@ from pgtable.engines.compiled import (
     as_info_fields,
     ffi,
 )
-from pgtable.engines.forms import Condition, Form, found_condition, found_form
-from pgtable.engines.interface import HelperInfo, Step
 from pgtable.kernel_trees import KernelTreeEngine, compiler
 from pgtable.kernel_trees.recipe import flags_of_loops, shim_directory
 

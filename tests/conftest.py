@@ -263,7 +263,7 @@ def header_tree(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     place = os.environ.get("PGTABLE_TEST_TREES")
     root = Path(place) if place else tmp_path_factory.mktemp("trees")
     # here: the sanitized run has no bench/ to import from, and no test of real trees
-    from bench.common.header_packages import find_or_fetch  # noqa: PLC0415
+    from pgtable.cost.report.header_packages import find_or_fetch  # noqa: PLC0415
 
     found, why = find_or_fetch(request.param, root)
     if found is None:

@@ -8,7 +8,7 @@
 
 #include "kernel_tree/words.h"
 
-#include "cost/loops.h"
+#include "cost/timed_loops.h"
 
 #define COST_TREE_HELPER(id, value)						\
 TREE_APPLY(id, value)								\

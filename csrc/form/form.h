@@ -7,7 +7,7 @@
  * A form is found by running the compiled helper on entries that would give
  * away any other dependence, never written down by hand.  That it holds for all
  * others is for someone else to show: tests do of our helpers, and the compiler
- * does of a kernel tree's (kernel_tree/proofs.h).
+ * does of a kernel tree's (kernel_tree/form_proofs.h).
  */
 #ifndef PGTABLE_FORM_H
 #define PGTABLE_FORM_H

@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     # here, and not at import: help need not wait for what measures
-    from ..cost import checking, machine, measure, results  # noqa: PLC0415
+    from ..cost import checking, measure, result_files, this_machine  # noqa: PLC0415
 
     plan = _plan(args)
     with progress(100, "%", "bench") as bar:
@@ -98,9 +98,9 @@ def run(args: argparse.Namespace) -> int:
             rows = measure(plan, note=note, progress=show)
         except checking.WrongResultError as error:
             raise ValueError(f"a timed result is wrong: {error}") from None
-    document = results.document(machine.describe(), rows)
+    document = result_files.document(this_machine.describe(), rows)
     if args.save:
-        results.save(args.save, document)
+        result_files.save(args.save, document)
     if args.json:
         print_json(document)
     else:
@@ -170,10 +170,10 @@ def _resolve(rules: str, switches: dict[str, bool]) -> Switches:
 
 
 def _kernel(text: str) -> Any:
-    from ..cost import Kernel  # noqa: PLC0415
+    from ..cost import TreeSettings  # noqa: PLC0415
 
     path, shstk, config = split_switches(text)
-    return Kernel(path, shstk=shstk, config=config)
+    return TreeSettings(path, shstk=shstk, config=config)
 
 
 _COLUMNS = {
@@ -197,7 +197,7 @@ _COLUMNS = {
 
 
 def _cells(row: Any) -> list[str]:
-    from ..cost.results import engine_text  # noqa: PLC0415
+    from ..cost.result_files import engine_text  # noqa: PLC0415
 
     params, summary, extra = row.params, row.summary, row.extra
     return [

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 
-from ..cost import results
-from ..cost.compare import THRESHOLD, Comparison, Difference, compare, describe
-from ..cost.results import Row, row_text
+from ..cost import result_files
+from ..cost.compare_runs import THRESHOLD, CostComparison, CostDifference, compare, describe
+from ..cost.result_files import Row, row_text
 from .common import print_json, print_table
 
 HELP = "compare two saved results: which differences are real"
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    before, after = results.load(args.before), results.load(args.after)
+    before, after = result_files.load(args.before), result_files.load(args.after)
     found = compare(before, after, args.threshold)
     if args.json:
         print_json(found.as_dict())
@@ -50,13 +50,13 @@ def run(args: argparse.Namespace) -> int:
     return 1 if found.slower else 0
 
 
-def _print(found: Comparison, args: argparse.Namespace) -> None:
+def _print(found: CostComparison, args: argparse.Namespace) -> None:
     for note in found.notes:
         print(f"note: {note}")
     for path, rows in ((args.before, found.only_before), (args.after, found.only_after)):
         if rows:
             print(f"note: only in {path}: {_some(rows)}")
-    shown: list[Difference] = (
+    shown: list[CostDifference] = (
         found.differences if args.all else [*found.slower, *reversed(found.quicker)]
     )
     if shown:

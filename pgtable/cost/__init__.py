@@ -8,6 +8,6 @@
 from __future__ import annotations
 
 from .measuring import measure
-from .plan import DEFAULT, FULL, QUICK, Kernel, Part, Plan
+from .plan import DEFAULT, FULL, QUICK, Part, Plan, TreeSettings
 
-__all__ = ["DEFAULT", "FULL", "QUICK", "Kernel", "Part", "Plan", "measure"]
+__all__ = ["DEFAULT", "FULL", "QUICK", "Part", "Plan", "TreeSettings", "measure"]

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from . import simulated
-from .contenders import Contender, Field, Note, argument_of
+from .helper_sources import IDENTITY
+from .participants import Note, Participant, Participants, argument_of
 from .plan import DEFAULT, Plan
-from .results import Row
-from .runner import POOL_ENTRIES, Job, RunnerError, Task, Timed, runner, time_job
+from .result_files import Row
+from .runner import POOL_ENTRIES, Job, RunnerError, Task, TaskTimes, runner, time_job
 from .statistics import summarise
-from .subjects import IDENTITY
 
 #: Told which part of the work is done, 0 to 1, and what is being done.
 Progress = Callable[[float, str], None]
@@ -35,12 +35,12 @@ def measure(
     """
     note, progress = note or _ignore, progress or _ignore
     steps = _Steps(progress)
-    field = Field(plan, note, lambda part: steps.add(_Steps.COMPILING * part, "compile"))
+    field = Participants(plan, note, lambda part: steps.add(_Steps.COMPILING * part, "compile"))
     # the large array has processes of its own
-    groups: dict[bool, list[Contender]] = {}
+    groups: dict[bool, list[Participant]] = {}
     for one in field.contenders:
         groups.setdefault(one.shape == "memory", []).append(one)
-    rows: dict[Contender, Row] = {}
+    rows: dict[Participant, Row] = {}
     for group in groups.values():
         rows |= _Measured(field, group, steps).rows()
     return [rows[contender] for contender in field.contenders]
@@ -69,8 +69,8 @@ class _Steps:
 class _Measured:
     """One job of contenders and the identities that they are compared with."""
 
-    field: Field
-    contenders: list[Contender]
+    field: Participants
+    contenders: list[Participant]
     steps: _Steps
 
     @property
@@ -78,7 +78,7 @@ class _Measured:
         """Return which part of all the work this is."""
         return len(self.contenders) / len(self.field.contenders)
 
-    def rows(self) -> dict[Contender, Row]:
+    def rows(self) -> dict[Participant, Row]:
         """Run the job in every process; return the rows."""
         plan = self.field.plan
         job, identities = self._job()
@@ -115,7 +115,7 @@ class _Measured:
             identities.append(columns[beside])
         return job, identities
 
-    def _task(self, one: Contender, helper: str, source: int, expected: int) -> Task:
+    def _task(self, one: Participant, helper: str, source: int, expected: int) -> Task:
         library = self.field.libraries[self.field.wanted(one)]
         info = self.field.oracle(one.subject).helper(one.helper).info
         return Task(
@@ -129,7 +129,7 @@ class _Measured:
             name=one.name if helper == one.helper else f"identity beside {one.name}",
         )
 
-    def _time(self, program: Path, job: Job, files: tuple[Path, Path]) -> Timed:
+    def _time(self, program: Path, job: Job, files: tuple[Path, Path]) -> TaskTimes:
         plan = self.field.plan
         in_memory = self.contenders[0].shape == "memory"
         share = _Steps.TIMING * self._weight / plan.processes / 100
@@ -143,7 +143,7 @@ class _Measured:
         )
 
     def _counts(
-        self, program: Path, job: Job, files: tuple[Path, Path], runs: list[Timed]
+        self, program: Path, job: Job, files: tuple[Path, Path], runs: list[TaskTimes]
     ) -> tuple[np.ndarray, str | None]:
         """Return what was counted for each task, NaN where it was not, and by whom."""
         if runs[0].counted:
@@ -165,10 +165,10 @@ class _Measured:
 
     def _row(
         self,
-        contender: Contender,
+        contender: Participant,
         column: int,
         identity: int,
-        runs: list[Timed],
+        runs: list[TaskTimes],
         undisturbed: list[np.ndarray],
         counts: np.ndarray,
         counted_by: str | None,
@@ -198,7 +198,7 @@ class _Measured:
         step = max(float(runs[0].ns_step[column]), moved)
         return Row(contender.params, summarise(ns, step, overhead), extra)
 
-    def _code_bytes(self, contender: Contender) -> int | None:
+    def _code_bytes(self, contender: Participant) -> int | None:
         # inlined into a vector loop a helper is no code of its own
         if contender.way.name == "vector":
             return None
@@ -211,7 +211,7 @@ _ROOM = 0.9
 _ENOUGH = 0.2
 
 
-def undisturbed_samples(runs: Sequence[Timed]) -> list[np.ndarray]:
+def undisturbed_samples(runs: Sequence[TaskTimes]) -> list[np.ndarray]:
     """Return for each process which samples were taken while nobody shared the core.
 
     Another thread on the same core, here or in another guest, lengthens what is timed by
@@ -227,7 +227,7 @@ def undisturbed_samples(runs: Sequence[Timed]) -> list[np.ndarray]:
     return found
 
 
-def clock_spread(runs: Sequence[Timed]) -> float:
+def clock_spread(runs: Sequence[TaskTimes]) -> float:
     """Return by which part of itself the core's clock moved while all of this was measured.
 
     It follows what the whole machine does, so it may stay the same through one run and be

@@ -39,7 +39,7 @@ LARGE_HELPERS = (
 
 
 @dataclass(frozen=True)
-class Kernel:
+class TreeSettings:
     """A kernel tree to be measured.
 
     path, generated: as :func:`pgtable.kernel_tree` takes them.
@@ -59,7 +59,7 @@ class Part:
 
     helpers: tuple[str, ...] = HELPERS
     rules: tuple[Switches, ...] = (BASE, COW, SAVED_DIRTY)
-    kernels: tuple[Kernel, ...] = ()
+    kernels: tuple[TreeSettings, ...] = ()
     ways: tuple[str, ...] = ("kernel",)
     compilers: tuple[str, ...] = ("gcc",)
     #: of ``MIXES``, or files
@@ -87,7 +87,7 @@ class Plan:
     memory_rounds: int = 5
     isa: str | None = None
 
-    def with_kernels(self, *kernels: Kernel) -> Plan:
+    def with_kernels(self, *kernels: TreeSettings) -> Plan:
         """Return the plan with these trees in every part as well."""
         parts = tuple(replace(part, kernels=(*part.kernels, *kernels)) for part in self.parts)
         return replace(self, parts=parts)

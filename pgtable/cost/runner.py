@@ -19,7 +19,7 @@ import numpy as np
 from ..kernel_trees.recipe import shim_directory
 from .checking import WrongResultError, wrong_entry
 from .entries import TABLE
-from .subjects import Compiler, compiled
+from .helper_sources import Compiler, compiled
 
 #: Of each array in a pool.  A predictor that sees the same table again and again
 #: learns it by heart; of so many tables in no order it does not.
@@ -96,7 +96,7 @@ class Job:
 
 
 @dataclass
-class Timed:
+class TaskTimes:
     """What one process measured; arrays have a row for each round, a column for each task."""
 
     ns: np.ndarray  #: of an entry, the timer's own share taken off
@@ -124,7 +124,7 @@ def time_job(
     seconds: float,
     rounds: int,
     progress: Callable[[], None],
-) -> Timed:
+) -> TaskTimes:
     """Run one process; progress is called a hundred times.
 
     Raises WrongResultError if a loop gave another result than expected, RunnerError
@@ -160,14 +160,14 @@ def require_success(tasks: Sequence[Task], code: int, said: str, errors: str) ->
         raise RunnerError(f"the timing process failed: {what}")
 
 
-def _read(job: Job, words: np.ndarray) -> Timed:
+def _read(job: Job, words: np.ndarray) -> TaskTimes:
     rounds, tick_ns, timer, step, counted, error = words[:_HEADER]
     n = len(job.tasks)
     samples = words[_HEADER : _HEADER + int(rounds) * n * 3].reshape(int(rounds), n, 3)
     counts = words[_HEADER + samples.size :].reshape(n, len(_COUNTERS))
     sizes = np.array([job.memory_entries if task.in_memory else TABLE for task in job.tasks])
     ticks = (samples[:, :, 0] - timer) / sizes
-    return Timed(
+    return TaskTimes(
         ns=ticks * tick_ns,
         cycles=ticks * samples[:, :, 1],
         clock=samples[:, :, 1],

@@ -78,7 +78,7 @@ def summarise(
     medians = [median(samples) for samples in per_process]
     middle = median(medians)
     low, high = _interval(per_process, medians, middle, resolution)
-    q1, q3 = quartiles(data)
+    q1, _, q3 = quartiles(data)
     mean = fmean(data)
     deviation = stdev(data) if len(data) > 1 else 0.0
     bottom, top = q1 - FENCE * (q3 - q1), q3 + FENCE * (q3 - q1)
@@ -151,27 +151,26 @@ def _median_rank(n: int) -> int:
     return 0
 
 
-def quartiles(data: Sequence[float]) -> tuple[float, float]:
-    """Return first and third quartile of sorted data, as pytest-benchmark has them.
+def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
+    """Return first quartile, median and third quartile, as pytest-benchmark computes them.
 
-    Medians of the halves; of an odd number, the halves' ends are weighted (methods 2 and 3
-    of https://en.wikipedia.org/wiki/Quartile).
+    The quartiles are the medians of the two halves.  If the number of samples is odd, the ends
+    of the halves are weighted (methods 2 and 3 of https://en.wikipedia.org/wiki/Quartile).
     """
+    data = sorted(samples)
     n, odd = divmod(len(data), 4)
     if len(data) == 1:
-        return data[0], data[0]
+        return data[0], data[0], data[0]
     if odd == 1:
-        return (
-            0.25 * data[n - 1] + 0.75 * data[n],
-            0.75 * data[3 * n] + 0.25 * data[3 * n + 1],
-        )
-    if odd == 3:
-        return (
-            0.75 * data[n] + 0.25 * data[n + 1],
-            0.25 * data[3 * n + 1] + 0.75 * data[3 * n + 2],
-        )
-    half = len(data) // 2
-    return median(data[:half]), median(data[half:])
+        q1 = 0.25 * data[n - 1] + 0.75 * data[n]
+        q3 = 0.75 * data[3 * n] + 0.25 * data[3 * n + 1]
+    elif odd == 3:
+        q1 = 0.75 * data[n] + 0.25 * data[n + 1]
+        q3 = 0.25 * data[3 * n + 1] + 0.75 * data[3 * n + 2]
+    else:
+        half = len(data) // 2
+        q1, q3 = median(data[:half]), median(data[half:])
+    return q1, median(data), q3
 
 
 def t_probability(t: float, degrees: int) -> float:

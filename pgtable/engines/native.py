@@ -9,9 +9,9 @@ from typing import Any
 
 from ..kernels import Kernel
 from ._native import ffi, lib
-from .compiled import BINDING, CompiledEngine, CompiledHelper, as_info_fields
 from .forms import Condition, Form, found_condition, found_form
 from .interface import HelperInfo
+from .loop_engine import BINDING, CompiledEngine, CompiledHelper, as_info_fields
 from .switches import COMBINATIONS, Chosen, Switches, choose
 
 

@@ -3,9 +3,9 @@
 
 from .cache import cache_directory, clear_cache
 from .cache import size as cache_size
-from .engine import kernel_tree
 from .errors import HelperEndedError, KernelTreeError
-from .isolation.engine import SECONDS
+from .isolation.isolated_engine import SECONDS
+from .loaded_engine import kernel_tree
 from .tree_engine import KernelTreeEngine
 
 __all__ = [

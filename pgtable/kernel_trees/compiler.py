@@ -30,7 +30,7 @@ _LINK_ERROR = re.compile(r"undefined reference to \S+|multiple definition of [^\
 Command = list[str | Path]
 
 
-class Result(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command came back with."""
 
     code: int
@@ -60,7 +60,7 @@ def is_clang(path: Path) -> bool:
     return b"clang" in said
 
 
-def run(commands: Sequence[Command], directory: Path) -> list[Result]:
+def run(commands: Sequence[Command], directory: Path) -> list[CommandResult]:
     """Run commands side by side in a directory; none is left running on an error."""
     environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
     environment["LC_ALL"] = "C"
@@ -79,7 +79,7 @@ def run(commands: Sequence[Command], directory: Path) -> list[Result]:
             )
             running.append((process, output, errors))
         return [
-            Result(process.wait(), _text(output), _text(errors))
+            CommandResult(process.wait(), _text(output), _text(errors))
             for process, output, errors in running
         ]
     finally:

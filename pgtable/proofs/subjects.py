@@ -12,8 +12,8 @@ import z3
 from ..engines.interface import HelperInfo
 from ..kernel_trees import cache
 from ..kernel_trees import compiler as compilers
-from ..kernel_trees.build import LIBRARY
-from ..kernel_trees.built import built
+from ..kernel_trees.library import LIBRARY
+from ..kernel_trees.library_cache import built
 from ..kernel_trees.locate import locate
 from ..kernel_trees.recipe import Recipe
 from .elf import Library

@@ -12,7 +12,7 @@ import pytest
 import pgtable
 from pgtable import cost
 from pgtable.cli import main
-from pgtable.cost import results
+from pgtable.cost import result_files
 
 DATA = Path(__file__).parents[1] / "data"
 DUMP = str(DATA / "k612-128.ptes.bin.xz")
@@ -59,7 +59,7 @@ def test_json_is_the_document(run, tmp_path):
     code, out, _ = run("pte_dirty", "--json", "--save", saved, "--way", "constant,kernel")
     assert code == 0
     assert json.loads(out) == json.loads(saved.read_text())
-    rows = results.load(saved).rows
+    rows = result_files.load(saved).rows
     assert len(rows) == 2 * 3 * 3
     assert {row.params["way"] for row in rows} == {"constant", "kernel"}
 

@@ -11,10 +11,10 @@ import random
 import pytest
 
 from pgtable.cli import add_command, bench_compare
-from pgtable.cost import compare as comparing
-from pgtable.cost import results
-from pgtable.cost.compare import compare, holm, ratio
-from pgtable.cost.results import Results, Row
+from pgtable.cost import compare_runs as comparing
+from pgtable.cost import result_files
+from pgtable.cost.compare_runs import compare, holm, ratio
+from pgtable.cost.result_files import CostResults, Row
 from pgtable.cost.statistics import Summary, summarise
 
 PARAMS = {
@@ -40,7 +40,7 @@ def row(samples, **params):
 
 
 def run_of(*rows, path="x.json", **machine):
-    return Results(path, MACHINE | machine, "now", "pgtable 1", list(rows))
+    return CostResults(path, MACHINE | machine, "now", "pgtable 1", list(rows))
 
 
 def reach(spread, processes=3):
@@ -197,7 +197,7 @@ class TestCompare:
         assert len(found.differences) == 1
 
     def test_another_version_of_ours_is_said(self):
-        after = Results("y", MACHINE, "now", "pgtable 2", [row(costs(1))])
+        after = CostResults("y", MACHINE, "now", "pgtable 2", [row(costs(1))])
         found = compare(run_of(row(costs(1))), after)
         assert found.notes == ["measured by different versions: pgtable 1 and pgtable 2"]
 
@@ -231,7 +231,7 @@ def command(tmp_path, capsys):
     def run(before, after, *options):
         paths = [tmp_path / "a.json", tmp_path / "b.json"]
         for path, rows in zip(paths, (before, after), strict=True):
-            results.save(path, results.document(MACHINE, rows))
+            result_files.save(path, result_files.document(MACHINE, rows))
         parser = argparse.ArgumentParser()
         add_command(parser.add_subparsers(), "compare", bench_compare)
         args = parser.parse_args(["compare", *map(str, paths), *options])

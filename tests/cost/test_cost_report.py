@@ -11,21 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from bench import cost_plots, cost_report, cost_tables, cost_text
-from bench.common.header_packages import newest_half
-from bench.common.paths import BENCH, ROOT
-from bench.cost_data import (
+from pgtable.cost import result_files, simulated
+from pgtable.cost.report import __main__ as cost_report
+from pgtable.cost.report import plots as cost_plots
+from pgtable.cost.report import sentences as cost_text
+from pgtable.cost.report import tables as cost_tables
+from pgtable.cost.report.__main__ import BENCH, ROOT
+from pgtable.cost.report.by_stage import (
     BEFORE,
     MERGED,
     PATCH,
     PATCH_OFF,
     STAGES,
     Costs,
+    CostValue,
     Stage,
-    Value,
 )
-from pgtable.cost import results, simulated
-from pgtable.cost.results import Row
+from pgtable.cost.report.header_packages import newest_half
+from pgtable.cost.result_files import Row
 from pgtable.cost.statistics import summarise
 
 #: Cycles of a helper by stage and mix, where it is not one cycle.
@@ -86,8 +89,8 @@ def saved(tmp_path):
 
     def make(rows, machine=MACHINE):
         path = tmp_path / "cost.json"
-        results.save(path, results.document(machine, rows))
-        return Costs(results.load(path))
+        result_files.save(path, result_files.document(machine, rows))
+        return Costs(result_files.load(path))
 
     return make
 
@@ -171,8 +174,8 @@ class TestTables:
         assert cells[3] == "0.500 to 0.500"
 
     def test_noisy_and_unknown_intervals_are_said(self):
-        assert cost_tables.cell(Value(1, 0.9, 1.3, True)) == "1.00 ±0.30 ~"
-        assert cost_tables.cell(Value(-0.001, -math.inf, math.inf, True)) == "0.00 ±? ~"
+        assert cost_tables.cell(CostValue(1, 0.9, 1.3, True)) == "1.00 ±0.30 ~"
+        assert cost_tables.cell(CostValue(-0.001, -math.inf, math.inf, True)) == "0.00 ±? ~"
         assert cost_tables.cell(None) == ""
 
     def test_nanoseconds_where_cycles_are_unknown(self, saved):
@@ -338,7 +341,7 @@ class TestReport:
         assert (tmp_path / "x.svg").stat().st_size
 
     def test_a_repeated_run_is_compared_with_the_first(self, costs, tmp_path):
-        again = results.document(MACHINE, [row("pte_wrprotect", PATCH, "half")])
+        again = result_files.document(MACHINE, [row("pte_wrprotect", PATCH, "half")])
         found = cost_report.repeat_of(tmp_path / "cost.json", again, tmp_path / "again.json")
         assert found["agreement"] == {"pte_wrprotect": (1, 1)}
         assert (found["slower"], found["quicker"]) == (0, 0)

@@ -4,17 +4,18 @@
 import numpy as np
 import pytest
 
-from bench import goals, report
-from bench.common import blocks, timing
-from bench.goals import Goal, Results, Value
-from bench.operations import BY_NAME, Case
+from bench import blocks, goals, tables_and_plots, timing
+from bench.goals import Goal, GoalValue, ThroughputResults
+from bench.timed_operations import BY_NAME, BenchCase
 from pgtable.cost import checking, entries, units
+from pgtable.cost.report import marked_parts
+from pgtable.cost.statistics import quartiles
 
 BUDGET = timing.Budget(seconds=1e-9, min_rounds=4, max_rounds=9)
 
 
 def timed(name, log, statement="work()", check=lambda calls: None, **names):
-    return timing.Timed(
+    return timing.TimedStatement(
         name=name,
         statement=statement,
         names={"work": lambda: log.append(name), **names},
@@ -110,8 +111,8 @@ class TestTiming:
         assert len(one.samples) == rounds
 
     def test_quartiles(self):
-        assert timing.quartiles([5.0]) == (5, 5, 5)
-        assert timing.quartiles([4.0, 1.0, 2.0, 3.0, 5.0]) == (2, 3, 4)
+        assert quartiles([5.0]) == (5, 5, 5)
+        assert quartiles([4.0, 1.0, 2.0, 3.0, 5.0]) == (1.75, 3, 4.25)
 
 
 def row(operation, n, family, median, threads=1, variant=""):
@@ -142,23 +143,23 @@ def results():
         row("loop mkclean", 4096, "native", 22),
         row("loop", 4096, "limit", 20),
     ]
-    return Results({"machine": {"isa": "avx2"}, "results": rows})
+    return ThroughputResults({"machine": {"isa": "avx2"}, "results": rows})
 
 
 class TestGoals:
     def test_the_quickest_variant_of_others_and_the_widest_of_ours_count(self, results):
         assert results.time("wrprotect", 512, "numpy") == 30
         assert results.time("wrprotect", 512, "native") == 10
-        assert goals.over("wrprotect", 512, "numpy")(results) == Value(3)
+        assert goals.over("wrprotect", 512, "numpy")(results) == GoalValue(3)
 
     def test_the_worst_is_found_and_named(self, results):
-        assert goals.worst_over("numpy")(results) == Value(1.5, "wrprotect, 4 Ki")
-        assert goals.worst_at("numpy", 512)(results) == Value(1 / 3, "wrprotect")
+        assert goals.worst_over("numpy")(results) == GoalValue(1.5, "wrprotect, 4 Ki")
+        assert goals.worst_at("numpy", 512)(results) == GoalValue(1 / 3, "wrprotect")
 
     def test_ratios(self, results):
-        assert goals.to_limit("wrprotect", 4096)(results) == Value(1.2)
-        assert goals.loop_to_limit("mkclean", (4096,))(results) == Value(1.1, "4 Ki")
-        assert goals.gain_to_limit("wrprotect", 4096)(results) == Value(0.8, "2.00 of 2.50")
+        assert goals.to_limit("wrprotect", 4096)(results) == GoalValue(1.2)
+        assert goals.loop_to_limit("mkclean", (4096,))(results) == GoalValue(1.1, "4 Ki")
+        assert goals.gain_to_limit("wrprotect", 4096)(results) == GoalValue(0.8, "2.00 of 2.50")
 
     @pytest.mark.parametrize(
         ("relation", "bound", "reached"),
@@ -206,7 +207,7 @@ class TestWalks:
     def test_tables(self):
         heads, _, *rows = (
             [cell.strip() for cell in line.strip("|").split("|")]
-            for line in report.walk_table(WALK).splitlines()
+            for line in tables_and_plots.walk_table(WALK).splitlines()
         )
         (full,) = (dict(zip(heads, row, strict=True)) for row in rows)
         assert full["image"] == "full tables"
@@ -217,7 +218,7 @@ class TestWalks:
         assert full["walk, every column"] == "90 M/s"
         assert full["census / reading"] == "2.00"
         assert full["walk / limit"] == "1.25"
-        dump, synthetic = report.walkers_table(WALK).splitlines()[2:]
+        dump, synthetic = tables_and_plots.walkers_table(WALK).splitlines()[2:]
         assert [cell.strip() for cell in dump.split("|")[1:-1]] == [
             *("dump", "15890", "48 x", "", "200 x", ""),
         ]
@@ -228,14 +229,14 @@ class TestReport:
     def test_text_between_markers_is_replaced_and_nothing_else(self, tmp_path):
         path = tmp_path / "README.md"
         path.write_text("a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb <!-- y:begin -->\n")
-        assert report.replace_between(path, "x", r"new \1")
+        assert marked_parts.replace_between(path, "x", r"new \1")
         assert (
             path.read_text() == "a\n<!-- x:begin -->\nnew \\1\n<!-- x:end -->\nb <!-- y:begin -->\n"
         )
-        assert not report.replace_between(path, "y", "new")
+        assert not marked_parts.replace_between(path, "y", "new")
 
     def test_short_table_has_rates(self, results):
-        table = report.short_table(results)
+        table = tables_and_plots.short_table(results)
         assert "| **pgtable**" in table
         assert "51.2 G/s" in table
         assert "4 Ki" not in table
@@ -243,7 +244,7 @@ class TestReport:
 
 @pytest.mark.parametrize("name", sorted(BY_NAME))
 def test_expected_is_what_the_library_gives(name):
-    case = Case(BY_NAME[name], 4096)
+    case = BenchCase(BY_NAME[name], 4096)
     if case.operation.shape == "census":
         assert case.expected["pte_none"] < 4096
         return

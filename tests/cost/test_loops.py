@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 import pgtable
-from pgtable.cost.contenders import argument_of
-from pgtable.cost.plan import HELPERS, LARGE_HELPERS, Kernel
-from pgtable.cost.subjects import IDENTITY, Rules, Tree, Wanted, build, find_compiler
+from pgtable.cost.helper_sources import (
+    IDENTITY,
+    LibraryRequest,
+    MeasuredTree,
+    OurRules,
+    build,
+    find_compiler,
+)
+from pgtable.cost.participants import argument_of
+from pgtable.cost.plan import HELPERS, LARGE_HELPERS, TreeSettings
 from pgtable.cost.ways import IS_X86, WAYS, way_of
 from pgtable.engines.reference import reference
 from pgtable.engines.switches import COMBINATIONS
@@ -25,12 +32,14 @@ ids = [str(combination) for combination in COMBINATIONS]
 
 
 def library(subject, way, helpers=EVERY):
-    return build(Wanted(subject, way_of(way), GCC, helpers))
+    return build(LibraryRequest(subject, way_of(way), GCC, helpers))
 
 
 @pytest.fixture(scope="module")
 def mini_tree():
-    return Tree(Kernel(str(DATA / "mini_tree")), GCC, ("pte_wrprotect", "pte_shstk", "pmd_modify"))
+    return MeasuredTree(
+        TreeSettings(str(DATA / "mini_tree")), GCC, ("pte_wrprotect", "pte_shstk", "pmd_modify")
+    )
 
 
 def run_loop(lib, loop, helper, entries, argument):
@@ -46,7 +55,7 @@ def run_loop(lib, loop, helper, entries, argument):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("switches", COMBINATIONS, ids=ids)
 def test_loops_give_what_the_reference_gives(switches, way, low_bit_entries):
-    lib, oracle = library(Rules(switches), way), reference(*switches)
+    lib, oracle = library(OurRules(switches), way), reference(*switches)
     # an odd number: what does not fill a vector is right as well
     entries = low_bit_entries[:20_001]
     names = [name for name in EVERY if name in oracle.helpers]
@@ -78,7 +87,7 @@ def test_loops_of_a_tree_give_what_its_engine_gives(way, mini_tree, mini_engine,
 
 def test_each_result_is_waited_for_in_the_latency_loop():
     # with ones in place of zero every result goes into the next entry
-    lib = library(Rules(COMBINATIONS[0]), "kernel")
+    lib = library(OurRules(COMBINATIONS[0]), "kernel")
     call = getattr(ctypes.CDLL(str(lib.path)), lib.symbol("latency", IDENTITY))
     call.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_uint64] * 3]
     entries = np.arange(1, 9, dtype=np.uint64)
@@ -105,7 +114,7 @@ class TestPatched:
     @pytest.mark.parametrize("rules", ["cow", "saved_dirty"])
     def test_a_nop_with_the_feature_and_a_jump_without(self, rules):
         on, off = (
-            patched_places(library(Rules(switches), "kernel"), "pte_write")
+            patched_places(library(OurRules(switches), "kernel"), "pte_write")
             for switches in COMBINATIONS
             if switches.rules == rules and switches.config
         )
@@ -118,16 +127,16 @@ class TestPatched:
         ids=str,
     )
     def test_nothing_is_asked_before_the_patch_or_when_compiled_out(self, switches):
-        assert patched_places(library(Rules(switches), "kernel"), "pte_write") == (False, False)
+        assert patched_places(library(OurRules(switches), "kernel"), "pte_write") == (False, False)
 
     @pytest.mark.parametrize("way", ["constant", "vector"])
     def test_a_constant_is_not_asked_for(self, way):
-        lib = library(Rules(COMBINATIONS[0]), way)
+        lib = library(OurRules(COMBINATIONS[0]), way)
         assert patched_places(lib, "pte_write") == (False, False)
 
     @pytest.mark.parametrize("shstk", [True, False])
     def test_trees_are_patched_alike(self, shstk):
-        tree = Tree(Kernel(str(DATA / "mini_tree"), shstk=shstk), GCC, ("pte_shstk",))
+        tree = MeasuredTree(TreeSettings(str(DATA / "mini_tree"), shstk=shstk), GCC, ("pte_shstk",))
         lib = library(tree, "kernel", tree.helpers)
         assert patched_places(lib, "pte_shstk") == (shstk, not shstk)
         lib = library(tree, "constant", tree.helpers)
@@ -135,13 +144,13 @@ class TestPatched:
 
     @pytest.mark.parametrize("way", ["kernel", "constant"])
     def test_there_is_no_vector_code_in_a_kernel(self, way):
-        lib = library(Rules(COMBINATIONS[0]), way)
+        lib = library(OurRules(COMBINATIONS[0]), way)
         text = subprocess.run(
             ["objdump", "-d", lib.path], capture_output=True, text=True, check=True
         ).stdout
         assert "%rax" in text
         assert not re.search(r"%[xyz]mm", text)
-        vector = library(Rules(COMBINATIONS[0]), "vector")
+        vector = library(OurRules(COMBINATIONS[0]), "vector")
         text = subprocess.run(
             ["objdump", "-d", vector.path], capture_output=True, text=True, check=True
         ).stdout
@@ -151,7 +160,7 @@ class TestPatched:
 @pytest.mark.parametrize("way", ["kernel", "constant"])
 @pytest.mark.parametrize("switches", COMBINATIONS, ids=ids)
 def test_helpers_have_code_of_some_bytes(switches, way):
-    sizes = library(Rules(switches), way).sizes
+    sizes = library(OurRules(switches), way).sizes
     # without the feature this one does nothing
     nothing = set() if switches.shstk or (way == "kernel" and switches.config) else {"pte_mkcow"}
     assert {name for name, size in sizes.items() if not 0 < size < 400} <= nothing
@@ -160,7 +169,7 @@ def test_helpers_have_code_of_some_bytes(switches, way):
 
 
 def test_the_feature_takes_code():
-    with_it, constant = (library(Rules(COMBINATIONS[0]), way).sizes for way in WAYS[:2])
+    with_it, constant = (library(OurRules(COMBINATIONS[0]), way).sizes for way in WAYS[:2])
     assert with_it["pte_write"] > constant["pte_write"]
 
 

@@ -10,12 +10,22 @@ import numpy as np
 import pytest
 
 import pgtable
-from pgtable.cost import DEFAULT, FULL, Kernel, Part, Plan, machine, measure, results, simulated
+from pgtable.cost import (
+    DEFAULT,
+    FULL,
+    Part,
+    Plan,
+    TreeSettings,
+    measure,
+    result_files,
+    simulated,
+    this_machine,
+)
 from pgtable.cost import runner as runner_module
 from pgtable.cost.checking import WrongResultError
 from pgtable.cost.measuring import clock_spread, undisturbed_samples
 from pgtable.cost.plan import BASE, COW, HELPERS, SAVED_DIRTY
-from pgtable.cost.runner import POOL_ENTRIES, Job, RunnerError, Timed, require_success
+from pgtable.cost.runner import POOL_ENTRIES, Job, RunnerError, TaskTimes, require_success
 from pgtable.cost.simulated import parse
 from pgtable.engines.switches import COMBINATIONS
 from pgtable.kernel_trees import recipe as recipe_module
@@ -50,7 +60,7 @@ def rows():
         mixes=("half",),
         files=(DUMP,),
         shapes=("table", "latency", "memory"),
-        kernels=(Kernel(MINI),),
+        kernels=(TreeSettings(MINI),),
     )
     return measure(plan)
 
@@ -103,8 +113,8 @@ class TestRows:
 
     def test_they_are_saved_and_read(self, rows, tmp_path):
         path = tmp_path / "saved.json"
-        results.save(path, results.document(machine.describe(), rows))
-        read = results.load(path).rows
+        result_files.save(path, result_files.document(this_machine.describe(), rows))
+        read = result_files.load(path).rows
         assert [row.key for row in read] == [row.key for row in rows]
         assert read[0].extra["overhead_ns"] == pytest.approx(rows[0].extra["overhead_ns"], rel=1e-4)
 
@@ -124,7 +134,7 @@ SEEDED = {
         "return pte_mksaveddirty(pte_clear_flags(pte, _PAGE_RW));",
         "return pte_clear_flags(pte, _PAGE_RW);",
     ),
-    "cost/loops.h": ("out[i] = last;", "out[i] = last & ~(uint64_t)1;"),
+    "cost/timed_loops.h": ("out[i] = last;", "out[i] = last & ~(uint64_t)1;"),
     "helpers/pgtable_common.h": (
         "return val ^ ((protnone_mask(oldval) ^ protnone_mask(val)) & mask);",
         "return val;",
@@ -140,7 +150,7 @@ def seeded(tmp_path, monkeypatch):
         csrc = tmp_path / "csrc"
         shutil.copytree(recipe_module.shim_directory(), csrc)
         replace(csrc / file, *SEEDED[file])
-        for module in ("subjects", "runner"):
+        for module in ("helper_sources", "runner"):
             monkeypatch.setattr(f"pgtable.cost.{module}.shim_directory", lambda: csrc)
 
     return seed
@@ -161,7 +171,7 @@ class TestWrong:
         assert len(measure(short(helpers=("pte_wrprotect",), mixes=("clean",)))) == 3
 
     def test_a_wrong_harness_is_found(self, seeded):
-        seeded("cost/loops.h")
+        seeded("cost/timed_loops.h")
         plan = short(helpers=("pte_wrprotect",), mixes=("clean",), shapes=("latency",))
         with pytest.raises(WrongResultError):
             measure(plan)
@@ -210,7 +220,7 @@ class TestMissing:
         tree = make_mini_tree()
         (tree / "arch/x86/mm/pgtable.c").unlink()
         rows, notes = noted(
-            short(helpers=("pte_mkwrite",), mixes=("clean",), kernels=(Kernel(str(tree)),))
+            short(helpers=("pte_mkwrite",), mixes=("clean",), kernels=(TreeSettings(str(tree)),))
         )
         assert len(rows) == 3
         assert sum("6.66.3-mini: pte_mkwrite is only declared" in note for note in notes) == 1
@@ -253,14 +263,14 @@ def counted_rows():
 @pytest.mark.skipif(simulated.missing() is not None, reason="there is no valgrind")
 class TestSimulated:
     def test_instructions_are_those_of_the_helper_alone(self, counted_rows):
-        for row in results.find(counted_rows, engine="base"):
+        for row in result_files.find(counted_rows, engine="base"):
             # clearing a bit, and at most bringing the mask there
             assert 0.9 < row.extra["instructions"] < 2.1
             assert row.extra["branches"] == pytest.approx(0, abs=0.01)
 
     def test_branches_go_wrong_where_the_mix_is_random(self, counted_rows):
         clean, half = (
-            results.find(counted_rows, engine="cow", helper="pte_wrprotect", mix=mix)[0].extra
+            result_files.find(counted_rows, engine="cow", helper="pte_wrprotect", mix=mix)[0].extra
             for mix in ("clean", "half")
         )
         assert clean["branches"] == pytest.approx(1, abs=0.01)
@@ -340,8 +350,8 @@ class TestPlans:
         assert set(HELPERS) <= {name for part in FULL.parts for name in part.helpers}
 
     def test_trees_and_files_are_added_to_every_part(self):
-        plan = FULL.with_kernels(Kernel("a")).with_files("b")
-        assert all(part.kernels == (Kernel("a"),) for part in plan.parts)
+        plan = FULL.with_kernels(TreeSettings("a")).with_files("b")
+        assert all(part.kernels == (TreeSettings("a"),) for part in plan.parts)
         assert all(part.files == ("b",) for part in plan.parts)
         assert FULL.parts[0].kernels == ()
 
@@ -357,7 +367,7 @@ class TestDisturbed:
         width = np.array(widths, float).T
         nothing = np.zeros_like(width)
         row = np.zeros(width.shape[1])
-        return Timed(nothing, nothing, nothing, width, row, row, nothing, False, "")
+        return TaskTimes(nothing, nothing, nothing, width, row, row, nothing, False, "")
 
     def test_samples_of_a_shared_core_are_left_out(self):
         alone = self.run([3.5] * 10)
@@ -385,7 +395,7 @@ class TestDisturbed:
 def test_nanoseconds_are_no_surer_than_the_clock():
     def run(clock):
         array = np.full((100, 2), clock)
-        return Timed(array, array, array, array, array[0], array[0], array, False, "")
+        return TaskTimes(array, array, array, array, array[0], array[0], array, False, "")
 
     assert clock_spread([run(1.3), run(1.3)]) == 0
     # most of the time at one, some at a slower one

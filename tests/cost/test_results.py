@@ -12,8 +12,8 @@ from functools import partial
 
 import pytest
 
-from pgtable.cost import results
-from pgtable.cost.results import Row
+from pgtable.cost import result_files
+from pgtable.cost.result_files import Row
 from pgtable.cost.statistics import summarise
 
 #: Files have five digits.
@@ -53,7 +53,7 @@ def saved(tmp_path):
     """A file of two rows."""
     path = tmp_path / "cost.json"
     rows = [row(), row([[2.0, 2.1]], {}, shstk=None, config=None, engine="6.12.1-amd64")]
-    results.save(path, results.document(MACHINE, rows))
+    result_files.save(path, result_files.document(MACHINE, rows))
     return path
 
 
@@ -65,7 +65,7 @@ def edited(path, edit):
 
 
 def test_what_was_written_is_read(saved):
-    read = results.load(saved)
+    read = result_files.load(saved)
     first, second = read.rows
     assert read.machine == MACHINE
     assert read.path == str(saved)
@@ -96,15 +96,15 @@ def test_times_are_seconds_and_what_is_infinite_is_null(saved):
     assert second["extra_info"]["low_ns"] is None
     assert second["extra_info"]["high_ns"] is None
     assert second["extra_info"]["noisy"] is True
-    low, high = (getattr(results.load(saved).rows[1].summary, end) for end in ("low", "high"))
+    low, high = (getattr(result_files.load(saved).rows[1].summary, end) for end in ("low", "high"))
     assert (low, high) == (-math.inf, math.inf)
 
 
 def test_every_row_is_a_line_and_no_rows_are_json_too(saved):
     lines = saved.read_text().splitlines()
     assert sum("pte_wrprotect" in line for line in lines) == 2
-    results.save(saved, results.document(MACHINE, []))
-    assert results.load(saved).rows == []
+    result_files.save(saved, result_files.document(MACHINE, []))
+    assert result_files.load(saved).rows == []
 
 
 def test_names_say_what_it_is(saved):
@@ -112,14 +112,14 @@ def test_names_say_what_it_is(saved):
     assert first["group"] == "pte_wrprotect, half, table"
     assert first["name"] == "cow shstk=y config=y, kernel, gcc 12.2.0"
     assert second["name"] == "6.12.1-amd64, kernel, gcc 12.2.0"
-    assert results.engine_text(PARAMS | {"shstk": False, "config": None}) == "cow shstk=n"
-    assert list(first["params"]) == list(results.PARAMS)
+    assert result_files.engine_text(PARAMS | {"shstk": False, "config": None}) == "cow shstk=n"
+    assert list(first["params"]) == list(result_files.PARAMS)
 
 
 def test_a_cost_of_nothing_can_be_written(tmp_path):
     path = tmp_path / "cost.json"
-    results.save(path, results.document(MACHINE, [row([[-0.1], [0.1], [0.0]])]))
-    assert results.load(path).rows[0].summary.median == 0
+    result_files.save(path, result_files.document(MACHINE, [row([[-0.1], [0.1], [0.0]])]))
+    assert result_files.load(path).rows[0].summary.median == 0
     assert json.loads(path.read_text())["benchmarks"][0]["stats"]["ops"] == 0
 
 
@@ -143,7 +143,7 @@ def test_pytest_benchmark_reads_it(saved, environment):
 def test_pytest_benchmark_compares_two(saved, environment):
     other = saved.parent / "other.json"
     faster = [[value / 2 for value in samples] for samples in SAMPLES]
-    results.save(other, results.document(MACHINE, [row(faster)]))
+    result_files.save(other, result_files.document(MACHINE, [row(faster)]))
     done = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "compare", saved.name, other.name],
         cwd=saved.parent,
@@ -160,27 +160,27 @@ def test_pytest_benchmark_compares_two(saved, environment):
 class TestDocument:
     def test_a_measurement_twice(self):
         with pytest.raises(ValueError, match="measured twice: pte_wrprotect, cow shstk=y"):
-            results.document(MACHINE, [row(), row()])
+            result_files.document(MACHINE, [row(), row()])
 
-    @pytest.mark.parametrize("name", results.PARAMS)
+    @pytest.mark.parametrize("name", result_files.PARAMS)
     def test_rows_differ_by_each_parameter(self, name):
         other = "another" if isinstance(PARAMS[name], str) else None
-        assert len(results.document(MACHINE, [row(), row(**{name: other})])["benchmarks"]) == 2
+        assert len(result_files.document(MACHINE, [row(), row(**{name: other})])["benchmarks"]) == 2
 
     def test_parameters_that_are_none(self):
         with pytest.raises(ValueError, match="parameters are helper; wanted helper, engine"):
-            results.document(MACHINE, [Row({"helper": "x"}, summarise(SAMPLES))])
+            result_files.document(MACHINE, [Row({"helper": "x"}, summarise(SAMPLES))])
 
     def test_rows_are_found_by_parameters(self):
         rows = [row(), row(mix="clean"), row(mix="clean", shape="latency")]
-        assert results.find(rows, mix="clean", shape="latency") == [rows[2]]
-        assert results.find(rows, mix="clean") == rows[1:]
+        assert result_files.find(rows, mix="clean", shape="latency") == [rows[2]]
+        assert result_files.find(rows, mix="clean") == rows[1:]
 
 
 class TestBadFile:
     def fails(self, path, *words):
         with pytest.raises(ValueError, match=words[0]) as caught:
-            results.load(path)
+            result_files.load(path)
         text = str(caught.value)
         assert text.startswith(f"{path}: ")
         assert "\n" not in text
@@ -188,7 +188,7 @@ class TestBadFile:
 
     def test_none(self, tmp_path):
         with pytest.raises(OSError, match="nowhere"):
-            results.load(tmp_path / "nowhere.json")
+            result_files.load(tmp_path / "nowhere.json")
 
     @pytest.mark.parametrize("content", [b"", b"pte", b"{", b"\xff\xfe\x00"])
     def test_no_json(self, tmp_path, content):
@@ -257,8 +257,8 @@ class TestBadFile:
 def test_a_failed_save_leaves_the_file(saved):
     before = saved.read_bytes()
     with pytest.raises(TypeError):
-        results.save(saved, {"benchmarks": [object()]})
+        result_files.save(saved, {"benchmarks": [object()]})
     with pytest.raises(ValueError, match="JSON"):
-        results.save(saved, {"benchmarks": [math.nan]})
+        result_files.save(saved, {"benchmarks": [math.nan]})
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import pgtable
 from pgtable.engines.forms import Condition, Form, found_condition, found_form
 from pgtable.kernel_trees import KernelTreeError, cache_directory
-from pgtable.kernel_trees.proofs import cases_of_condition, cases_of_form
+from pgtable.kernel_trees.form_proofs import cases_of_condition, cases_of_form
 
 from ..conftest import replace
 

@@ -12,7 +12,7 @@ from .child import MAP, TEST
 from .worker import EndedError, OutOfTimeError, Worker
 
 if TYPE_CHECKING:
-    from .engine import IsolatedTreeEngine
+    from .isolated_engine import IsolatedTreeEngine
 
 #: Seconds after which a block counts as one that does not end, while the entry is looked for.
 _SOON = 0.3

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "bench"
 CSRC = ROOT / "csrc"
 DUMP = ROOT / "tests" / "data" / "k612-128.ptes.bin.xz"

@@ -8,7 +8,7 @@
 #include "cost/conditional.h"
 #endif
 #include "bulk/apply.h"
-#include "cost/loops.h"
+#include "cost/timed_loops.h"
 
 COST_LOOPS(identity)
 

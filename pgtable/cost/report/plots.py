@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .cost_data import BEFORE, MERGED, PATCH, PATCH_OFF, WAYS, Costs, Stage, Value
-from .cost_tables import DISCUSSED, mix_text
+from .by_stage import BEFORE, MERGED, PATCH, PATCH_OFF, WAYS, Costs, CostValue, Stage
+from .tables import DISCUSSED, mix_text
 
 #: What a bar is: its name, its colour, and the values of its groups.
-Series = tuple[str, str, Sequence[Value | None]]
+Series = tuple[str, str, Sequence[CostValue | None]]
 
 _COLOURS = {BEFORE: "tab:gray", PATCH: "tab:red", PATCH_OFF: "tab:orange", MERGED: "tab:blue"}
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pgtable.cost.results import PARAMS, Results, Row
+from ..result_files import PARAMS, CostResults, Row
 
 LEVELS = ("pte", "pmd", "pud")
 MIXES = ("clean", "dirty", "half", "sorted")
@@ -38,7 +38,7 @@ MERGED_OFF = Stage("merged, feature off", "saved_dirty", False, True)
 STAGES = (BEFORE, PATCH, PATCH_OFF, PATCH_OUT, MERGED, MERGED_OFF)
 
 
-class Value(NamedTuple):
+class CostValue(NamedTuple):
     """A cost with its interval, in cycles, or in nanoseconds."""
 
     median: float
@@ -51,7 +51,7 @@ class Value(NamedTuple):
         """Return how far the interval reaches, on its longer side."""
         return max(self.median - self.low, self.high - self.median)
 
-    def apart_from(self, other: Value) -> bool:
+    def apart_from(self, other: CostValue) -> bool:
         """Tell whether the two intervals have no value in common."""
         return self.low > other.high or self.high < other.low
 
@@ -80,7 +80,7 @@ def _rounded(count: float | None) -> float | None:
 class Costs:
     """Results, and the way to a row of them."""
 
-    results: Results
+    results: CostResults
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_rows", {row.key: row for row in self.results.rows})
@@ -131,15 +131,15 @@ class Costs:
         key = (helper, stage.engine, stage.shstk, stage.config, way, compiler, mix, shape)
         return self._rows.get(key)  # type: ignore[attr-defined]
 
-    def value(self, row: Row | None) -> Value | None:
+    def value(self, row: Row | None) -> CostValue | None:
         """Return a row's cost, in the unit of the report."""
         if row is None:
             return None
         summary, extra = row.summary, row.extra
         if not self.in_cycles:
-            return Value(summary.median, summary.low, summary.high, summary.noisy)
+            return CostValue(summary.median, summary.low, summary.high, summary.noisy)
         low, high = extra["cycles_low"], extra["cycles_high"]
-        return Value(
+        return CostValue(
             extra["cycles"],
             -float("inf") if low is None else low,
             float("inf") if high is None else high,

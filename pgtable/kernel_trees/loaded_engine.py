@@ -15,18 +15,18 @@ from types import MappingProxyType
 from typing import Any
 
 from ..engines._native import ffi
-from ..engines.compiled import CompiledEngine, CompiledHelper, as_info_fields
 from ..engines.forms import Condition, Form, found_condition, found_form
 from ..engines.interface import HelperInfo
 from ..engines.isas import ISAS
+from ..engines.loop_engine import CompiledEngine, CompiledHelper, as_info_fields
 from ..engines.native import native
 from . import cache, compiler
-from .build import LIBRARY
-from .built import built, proved
 from .errors import KernelTreeError
-from .isolation.engine import SECONDS, IsolatedTreeEngine
+from .form_proofs import Proved
+from .isolation.isolated_engine import SECONDS, IsolatedTreeEngine
+from .library import LIBRARY
+from .library_cache import built, proved
 from .locate import locate
-from .proofs import Proved
 from .recipe import FEATURES, Recipe
 from .tree_engine import KernelTreeEngine
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from ..engines.forms import Condition, Form
 from . import cache
-from .build import LIBRARY, REPORT, build
 from .errors import KernelTreeError
-from .proofs import Proved, prove
+from .form_proofs import Proved, prove
+from .library import LIBRARY, REPORT, build
 from .recipe import Recipe, prepare, shim_digest
 
 FORMS = "forms.json"

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 import pgtable
-from pgtable.cost import checking, machine, units
+from pgtable.cost import checking, this_machine, units
+from pgtable.cost.statistics import quartiles
 
-from .common import blocks
-from .common.paths import BENCH, BUILD, ROOT
-from .common.timing import quartiles
+from . import blocks
+from .paths import BENCH, BUILD, ROOT
 
 #: What is run over the file: what fork does to a parent.
 HELPERS = ("pte_wrprotect", "pte_mkold")
@@ -151,7 +151,7 @@ def run(nbytes: int, rounds: int) -> dict[str, Any]:
         )
     return {
         "format": 1,
-        "machine": machine.describe(),
+        "machine": this_machine.describe(),
         "bytes": nbytes,
         "results": [command.row() for command in group],
     }
@@ -159,7 +159,7 @@ def run(nbytes: int, rounds: int) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.files", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.command_line", description=__doc__)
     parser.add_argument("output", type=Path, help="the JSON file to write")
     parser.add_argument("--smoke", action="store_true", help="a small file, one round")
     args = parser.parse_args(argv)

@@ -3,7 +3,7 @@
 
 Closed forms are found by trying a helper on few entries (csrc/form/form.h).  For our own
 helpers tests show that each holds for all others; for text that nobody has seen before,
-the compiler does (csrc/kernel_tree/proofs.h).
+the compiler does (csrc/kernel_tree/form_proofs.h).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ..engines.forms import Condition, Form
 from .errors import KernelTreeError
 from .recipe import Recipe, compile_flags, write_config
-from .units import compile_units, objects_of, split
+from .translation_units import compile_units, objects_of, split
 
 #: Proofs are straight-line code that comes to nothing: little optimisation finds that, and
 #: less time.  They are the last of the flags, which are those that count.
@@ -25,7 +25,7 @@ _OPTIMISATION = ("-O1", "-fno-tree-vectorize")
 _ALL = 2**64 - 1
 
 
-class Case(NamedTuple):
+class ProofCase(NamedTuple):
     """Where the ``fixed`` bits of an entry are ``to``, the ``bits`` of the result ``are``."""
 
     fixed: int
@@ -63,7 +63,7 @@ def _proved(
     write_config(recipe, directory)
     flags = compile_flags(recipe, report["shstk"], report["has"], directory)
     flags += _OPTIMISATION
-    units = split("proof", "proofs.h", texts)
+    units = split("proof", "form_proofs.h", texts)
     try:
         # a helper that does not compile here is not proved
         compile_units(recipe, flags, units, directory, {})
@@ -91,20 +91,20 @@ def _every_bit() -> Iterator[str]:
     return (f"TREE_BITWISE({{}}, {bit:#x}ull)" for bit in _single_bits(_ALL))
 
 
-def cases_of_condition(condition: Condition) -> Iterator[Case]:
+def cases_of_condition(condition: Condition) -> Iterator[ProofCase]:
     """Yield what a condition comes to: a value is there, or of each a bit is wrong."""
     values = condition.values()
     for mask, value in values:
-        yield Case(mask, value, _ALL, int(not condition.negate))
+        yield ProofCase(mask, value, _ALL, int(not condition.negate))
     wrong = [[(bit, ~value & bit) for bit in _single_bits(mask)] for mask, value in values]
     for bits in product(*wrong):
         settings = dict(bits)
         # one bit, for both of them, may be wrong in one way only
         if all(settings[bit] == to for bit, to in bits):
-            yield Case(sum(settings), sum(settings.values()), _ALL, int(condition.negate))
+            yield ProofCase(sum(settings), sum(settings.values()), _ALL, int(condition.negate))
 
 
-def cases_of_form(form: Form) -> Iterator[Case]:
+def cases_of_form(form: Form) -> Iterator[ProofCase]:
     """Yield what a form comes to, bit by bit of the result, for all that the bit depends on."""
     moved_to = {to: origin for origin, to in form.moves().items()}
     settled = _ALL
@@ -114,8 +114,8 @@ def cases_of_form(form: Form) -> Iterator[Case]:
             continue
         settled &= ~bit
         for to in _settings(origins):
-            yield Case(origins, to, bit, bit if to else 0)
-    yield Case(0, 0, settled, form.set)
+            yield ProofCase(origins, to, bit, bit if to else 0)
+    yield ProofCase(0, 0, settled, form.set)
 
 
 def _single_bits(word: int) -> Iterator[int]:

@@ -14,18 +14,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pgtable.cli.common import progress
-from pgtable.cost import FULL, QUICK, Kernel, Part, Plan, machine, measure, results
-from pgtable.cost.compare import compare
-from pgtable.cost.ways import WAYS, way_of
-from pgtable.files import replacing
+from tqdm import tqdm
 
-from . import cost_plots, cost_tables, cost_text
-from .common.header_packages import find_or_fetch
-from .common.paths import BENCH, BUILD, DUMP, ROOT
-from .cost_data import Costs
-from .report import replace_between
+from ...files import replacing
+from .. import FULL, QUICK, Part, Plan, TreeSettings, measure, result_files, this_machine
+from ..compare_runs import compare
+from ..ways import WAYS, way_of
+from . import plots, sentences, tables
+from .by_stage import Costs
+from .header_packages import find_or_fetch
+from .marked_parts import replace_between
 
+#: The report is about a clone of the project: its pages and its recorded tables.
+ROOT = Path(__file__).resolve().parents[3]
+BENCH = ROOT / "bench"
+DUMP = ROOT / "tests" / "data" / "k612-128.ptes.bin.xz"
+#: Where a smoke run and whatever is not kept goes.
+BUILD = ROOT / "build" / "bench"
 #: Of real headers: before shadow stacks, and since.
 SERIES = ("6.1", "6.12")
 #: More processes of less time each than FULL has: the interval is over processes, and one
@@ -41,7 +46,7 @@ def full_plan() -> tuple[Plan, list[str]]:
     for series in SERIES:
         tree, why = find_or_fetch(series, HEADERS)
         if tree:
-            trees.append(Kernel(str(tree)))
+            trees.append(TreeSettings(str(tree)))
         else:
             notes.append(f"not measured: headers of Linux {series}: {why}")
     # what a real kernel's tables are like decides more than any made-up mix
@@ -57,7 +62,7 @@ def smoke_plan() -> tuple[Plan, list[str]]:
     """Return a plan of seconds that has something of everything."""
     rules = FULL.parts[0].rules
     parts = (
-        Part(helpers=cost_tables.DISCUSSED, rules=rules, files=(DUMP,)),
+        Part(helpers=tables.DISCUSSED, rules=rules, files=(DUMP,)),
         Part(helpers=("pte_wrprotect",), ways=WAYS, mixes=("half",), shapes=("table", "memory")),
         Part(helpers=("pte_wrprotect",), mixes=("half",), shapes=("latency",)),
     )
@@ -71,17 +76,19 @@ def run(plan: Plan, notes: list[str]) -> dict[str, Any]:
     with _shown() as show:
         rows = measure(plan, note=notes.append, progress=show)
     known = {
-        **machine.describe(),
+        **this_machine.describe(),
         "seconds": round(time.monotonic() - started, 1),
         "flags": {name: list(way_of(name, plan.isa).flags) for name in WAYS},
         "notes": list(dict.fromkeys(notes)),
     }
-    return results.document(known, rows)
+    return result_files.document(known, rows)
 
 
 @contextmanager
 def _shown() -> Iterator[Any]:
-    with progress(100, "%", "cost") as bar:
+    with tqdm(
+        total=100, unit="%", desc="cost", leave=False, disable=not sys.stderr.isatty()
+    ) as bar:
 
         def show(done: float, what: str) -> None:
             bar.set_description(what)
@@ -92,8 +99,8 @@ def _shown() -> Iterator[Any]:
 
 def repeat_of(first: Path, second: dict[str, Any], place: Path) -> dict[str, Any]:
     """Compare a second run with the saved first one; return what the report says of it."""
-    results.save(place, second)
-    found = compare(results.load(first), results.load(place))
+    result_files.save(place, second)
+    found = compare(result_files.load(first), result_files.load(place))
     return {
         "datetime": second["datetime"],
         "agreement": found.agreement(),
@@ -103,30 +110,30 @@ def repeat_of(first: Path, second: dict[str, Any], place: Path) -> dict[str, Any
     }
 
 
-def write(costs: Costs, repeat: dict[str, Any] | None, plots: Path, pages: list[Path]) -> None:
+def write(costs: Costs, repeat: dict[str, Any] | None, drawings: Path, pages: list[Path]) -> None:
     """Draw the plots, and write the marked parts of the pages."""
-    cost_plots.main(costs, plots / "cost-main.svg")
-    cost_plots.ways(costs, plots / "cost-ways.svg")
-    cost_plots.latency(costs, plots / "cost-latency.svg")
+    plots.main(costs, drawings / "cost-main.svg")
+    plots.ways(costs, drawings / "cost-ways.svg")
+    plots.latency(costs, drawings / "cost-latency.svg")
     parts = {
-        "cost-machine": cost_text.machine(costs),
-        "cost-sentence": cost_text.headline(costs),
-        "cost-headline": cost_tables.headline(costs),
-        "cost-findings": cost_text.findings(costs),
-        "cost-helpers": cost_tables.helpers(costs),
-        "cost-ways": cost_tables.ways(costs),
-        "cost-compilers": cost_tables.compilers(costs),
-        "cost-latency": cost_tables.latency(costs),
-        "cost-memory": cost_tables.memory(costs),
-        "cost-counts": cost_tables.counts(costs),
-        "cost-sizes": cost_tables.sizes(costs),
-        "cost-kernels": cost_tables.kernels(costs),
-        "cost-agreement": cost_text.kernels(costs),
-        "cost-overhead": cost_tables.overhead(costs),
-        "cost-repeated": cost_text.repeated(repeat),
-        "cost-engines": cost_tables.engine_names(costs),
-        "cost-flags": cost_text.flags(costs),
-        "cost-notes": cost_text.notes(costs),
+        "cost-machine": sentences.machine(costs),
+        "cost-sentence": sentences.headline(costs),
+        "cost-headline": tables.headline(costs),
+        "cost-findings": sentences.findings(costs),
+        "cost-helpers": tables.helpers(costs),
+        "cost-ways": tables.ways(costs),
+        "cost-compilers": tables.compilers(costs),
+        "cost-latency": tables.latency(costs),
+        "cost-memory": tables.memory(costs),
+        "cost-counts": tables.counts(costs),
+        "cost-sizes": tables.sizes(costs),
+        "cost-kernels": tables.kernels(costs),
+        "cost-agreement": sentences.kernels(costs),
+        "cost-overhead": tables.overhead(costs),
+        "cost-repeated": sentences.repeated(repeat),
+        "cost-engines": tables.engine_names(costs),
+        "cost-flags": sentences.flags(costs),
+        "cost-notes": sentences.notes(costs),
     }
     for page in pages:
         for name, text in parts.items():
@@ -152,7 +159,7 @@ def _places(smoke: bool) -> tuple[Path, Path, list[Path]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cost_report", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pgtable.cost.report", description=__doc__)
     parser.add_argument(
         "--smoke", action="store_true", help="seconds; everything goes to build/bench/cost"
     )
@@ -163,19 +170,19 @@ def main(argv: list[str] | None = None) -> int:
         "--report-only", action="store_true", help="make tables and plots of the last results"
     )
     args = parser.parse_args(argv)
-    place, plots, pages = _places(args.smoke)
+    place, drawings, pages = _places(args.smoke)
     saved, repeat = place / "cost.json", place / "cost-repeat.json"
     if not args.report_only:
         plan, notes = smoke_plan() if args.smoke else full_plan()
-        results.save(saved, run(plan, notes))
+        result_files.save(saved, run(plan, notes))
         if args.repeat:
             BUILD.mkdir(parents=True, exist_ok=True)
             again = run(plan, notes)
             _save_json(repeat, repeat_of(saved, again, BUILD / "cost-again.json"))
-    costs = Costs(results.load(saved))
-    write(costs, json.loads(repeat.read_text()) if repeat.exists() else None, plots, pages)
-    print(cost_text.machine(costs))
-    print(cost_text.findings(costs))
+    costs = Costs(result_files.load(saved))
+    write(costs, json.loads(repeat.read_text()) if repeat.exists() else None, drawings, pages)
+    print(sentences.machine(costs))
+    print(sentences.findings(costs))
     print(f"written: {', '.join(str(path) for path in (saved, *pages))}")
     return 0
 

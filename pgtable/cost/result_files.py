@@ -76,7 +76,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Results:
+class CostResults:
     """A document that was read."""
 
     path: str
@@ -206,7 +206,7 @@ def _lines(saved: Mapping[str, Any]) -> Iterator[str]:
     yield "\n}\n"
 
 
-def load(path: str | os.PathLike[str]) -> Results:
+def load(path: str | os.PathLike[str]) -> CostResults:
     """Read a document.
 
     Raises OSError where there is none, ValueError, in one line, where it is no JSON, no
@@ -236,12 +236,12 @@ def load(path: str | os.PathLike[str]) -> Results:
 _MEND = "write one with 'pgtable bench --save'"
 
 
-def _results(path: str, saved: dict[str, Any]) -> Results:
+def _results(path: str, saved: dict[str, Any]) -> CostResults:
     rows = [_row(benchmark) for benchmark in saved["benchmarks"]]
     found = {row.key for row in rows}
     if len(found) < len(rows):
         raise TypeError("a measurement is there twice")
-    return Results(path, {**saved["machine_info"]}, saved["datetime"], saved["version"], rows)
+    return CostResults(path, {**saved["machine_info"]}, saved["datetime"], saved["version"], rows)
 
 
 def _row(benchmark: Mapping[str, Any]) -> Row:

@@ -14,7 +14,7 @@ from .errors import KernelTreeError
 from .locate import PGTABLE_C
 from .objects import lacking
 from .recipe import CPU_DATA_SIZE, SHADOW_STACK, Prepared, Recipe, compile_flags, shim_directory
-from .units import Unit, compile_units, objects_of, require_success, split
+from .translation_units import Unit, compile_units, objects_of, require_success, split
 
 LIBRARY = "helpers.so"
 REPORT = "report.json"

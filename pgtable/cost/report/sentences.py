@@ -7,10 +7,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pgtable.cost.results import Row
-
-from .cost_data import BEFORE, MERGED, MIXES, PATCH, PATCH_OFF, PATCH_OUT, Costs, Stage, Value
-from .cost_tables import DISCUSSED, NOISY, mix_text, number
+from ..result_files import Row
+from .by_stage import BEFORE, MERGED, MIXES, PATCH, PATCH_OFF, PATCH_OUT, Costs, CostValue, Stage
+from .tables import DISCUSSED, NOISY, mix_text, number
 
 _WHERE = {
     "clean": "where all entries are clean",
@@ -201,7 +200,7 @@ def _cost(costs: Costs, helper: str, stage: Stage, mix: str) -> str:
     return f"{_with_reach(value)} {costs.unit}"
 
 
-def _with_reach(value: Value) -> str:
+def _with_reach(value: CostValue) -> str:
     reach = number(value.reach) if math.isfinite(value.reach) else "?"
     return f"{number(value.median)} ±{reach}"
 

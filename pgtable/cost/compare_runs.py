@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .results import PARAMS, Results, Row, engine_text
+from .result_files import PARAMS, CostResults, Row, engine_text
 from .statistics import CONFIDENCE, Summary, t_probability, t_quantile
 
 #: Two builds of one text differ by so much, in percent, for what nobody wrote.
@@ -31,7 +31,7 @@ _MACHINE = ("processor", "processors", "caches", "system", "isa")
 
 
 @dataclass(frozen=True)
-class Difference:
+class CostDifference:
     """One measurement in both results."""
 
     before: Row
@@ -82,22 +82,22 @@ def _finite(value: float) -> float | None:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CostComparison:
     """All of two results."""
 
-    differences: list[Difference]  #: in the order of the second
+    differences: list[CostDifference]  #: in the order of the second
     only_before: list[Row]
     only_after: list[Row]
     notes: list[str]  #: what else is not alike, a line each
     threshold: float  #: percent
 
     @property
-    def slower(self) -> list[Difference]:
+    def slower(self) -> list[CostDifference]:
         """Return what costs really more, the worst first."""
         return sorted((d for d in self.differences if d.slower), key=lambda d: -d.ratio)
 
     @property
-    def quicker(self) -> list[Difference]:
+    def quicker(self) -> list[CostDifference]:
         """Return what costs really less, the most first."""
         return sorted((d for d in self.differences if d.quicker), key=lambda d: d.ratio)
 
@@ -122,7 +122,9 @@ class Comparison:
         }
 
 
-def compare(before: Results, after: Results, threshold: float = THRESHOLD) -> Comparison:
+def compare(
+    before: CostResults, after: CostResults, threshold: float = THRESHOLD
+) -> CostComparison:
     """Return the differences between two results.
 
     threshold: a difference within so many percent counts as none.
@@ -138,7 +140,7 @@ def compare(before: Results, after: Results, threshold: float = THRESHOLD) -> Co
     both = [key for key in new if key in old]
     if not both:
         raise ValueError(f"{before.path} and {after.path} have no measurement in common")
-    return Comparison(
+    return CostComparison(
         differences=_judge([(old[key], new[key]) for key in both], threshold),
         only_before=[row for key, row in old.items() if key not in new],
         only_after=[row for key, row in new.items() if key not in old],
@@ -153,7 +155,7 @@ def _key(row: Row, other_names: Mapping[str, str]) -> tuple[Any, ...]:
     return tuple(compiler if name == "compiler" else params[name] for name in PARAMS)
 
 
-def _unlike(before: Results, after: Results) -> Iterator[str]:
+def _unlike(before: CostResults, after: CostResults) -> Iterator[str]:
     other = [
         f"{name} {before.machine.get(name, 'unknown')} and {after.machine.get(name, 'unknown')}"
         for name in _MACHINE
@@ -165,7 +167,7 @@ def _unlike(before: Results, after: Results) -> Iterator[str]:
         yield f"measured by different versions: {before.version} and {after.version}"
 
 
-def _other_compilers(before: Results, after: Results) -> tuple[dict[str, str], list[str]]:
+def _other_compilers(before: CostResults, after: CostResults) -> tuple[dict[str, str], list[str]]:
     """Return names of compilers in before -> in after, where only the version differs."""
     old, new = (_versions(results) for results in (before, after))
     names, notes = {}, []
@@ -177,7 +179,7 @@ def _other_compilers(before: Results, after: Results) -> tuple[dict[str, str], l
     return names, sorted(notes)
 
 
-def _versions(results: Results) -> dict[str, set[str]]:
+def _versions(results: CostResults) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for row in results.rows:
         name = row.params["compiler"]
@@ -185,11 +187,11 @@ def _versions(results: Results) -> dict[str, set[str]]:
     return found
 
 
-def _judge(pairs: list[tuple[Row, Row]], threshold: float) -> list[Difference]:
+def _judge(pairs: list[tuple[Row, Row]], threshold: float) -> list[CostDifference]:
     chances = [_chance(b.summary, a.summary, 1 + threshold / 100) for b, a in pairs]
     real = holm(chances)
     return [
-        Difference(b, a, *ratio(b.summary, a.summary), chance=chance, real=holds)
+        CostDifference(b, a, *ratio(b.summary, a.summary), chance=chance, real=holds)
         for (b, a), chance, holds in zip(pairs, chances, real, strict=True)
     ]
 
@@ -254,7 +256,7 @@ def ratio(before: Summary, after: Summary) -> tuple[float, float, float]:
     return value, (a * b - root) / square, (a * b + root) / square
 
 
-def describe(one: Difference) -> list[str]:
+def describe(one: CostDifference) -> list[str]:
     """Return a difference as cells: what, before, after, ratio, verdict."""
     params = one.after.params
     interval = f"{one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})"

@@ -13,7 +13,7 @@ import numpy as np
 import pgtable
 from pgtable.cost import checking, entries
 
-from .common.blocks import block_for
+from .blocks import block_for
 
 _ALL = 2**64 - 1
 _P, _W, _A, _D = 1 << 0, 1 << 1, 1 << 5, 1 << 6
@@ -49,15 +49,15 @@ CONSTANTS = {
 
 
 @dataclass(frozen=True)
-class Form:
+class OperationForm:
     """A closed form as Python (also Numba) and numexpr write it, of an entry ``v``."""
 
     python: str
     numexpr: str
 
 
-def _both(text: str) -> Form:
-    return Form(text, text)
+def _both(text: str) -> OperationForm:
+    return OperationForm(text, text)
 
 
 WRPROTECT = _both("v & NOT_WD | (v & D) << SHIFT")
@@ -65,7 +65,7 @@ PRESENT = _both("(v & PP) != ZERO")
 
 
 @dataclass(frozen=True)
-class Operation:
+class TimedOperation:
     """One thing to do to all entries.
 
     shape: "in place", "out of place", "count" (a test, counted), "bools" (a
@@ -77,7 +77,7 @@ class Operation:
     title: str
     shape: str
     steps: tuple[str | tuple[str, int], ...]
-    form: Form | None
+    form: OperationForm | None
     where: str | None = None
     data: str = "real"
 
@@ -99,47 +99,57 @@ class Operation:
 
 
 OPERATIONS = (
-    Operation("wrprotect", "pte_wrprotect in place", "in place", ("pte_wrprotect",), WRPROTECT),
-    Operation("mkclean", "pte_mkclean in place", "in place", ("pte_mkclean",), _both("v & NOT_DC")),
-    Operation(
+    TimedOperation(
+        "wrprotect", "pte_wrprotect in place", "in place", ("pte_wrprotect",), WRPROTECT
+    ),
+    TimedOperation(
+        "mkclean", "pte_mkclean in place", "in place", ("pte_mkclean",), _both("v & NOT_DC")
+    ),
+    TimedOperation(
         "mkdirty",
         "pte_mkdirty in place",
         "in place",
         ("pte_mkdirty",),
-        Form("v | (SD_D if (v & WD) != ZERO else SD_C)", "v | where((v & WD) != ZERO, SD_D, SD_C)"),
+        OperationForm(
+            "v | (SD_D if (v & WD) != ZERO else SD_C)", "v | where((v & WD) != ZERO, SD_D, SD_C)"
+        ),
     ),
-    Operation(
+    TimedOperation(
         "mkwrite",
         "pte_mkwrite in place",
         "in place",
         ("pte_mkwrite",),
         _both("(v | W) & NOT_C | (v & C) >> SHIFT"),
     ),
-    Operation(
+    TimedOperation(
         "modify",
         "pte_modify in place",
         "in place",
         (("pte_modify", NEWPROT),),
-        Form(
+        OperationForm(
             "(v & CHG | NEW) ^ (FRAME if v != ZERO and (v & P) == ZERO else ZERO)",
             "(v & CHG | NEW) ^ where((v != ZERO) & ((v & P) == ZERO), FRAME, ZERO)",
         ),
     ),
-    Operation("copy", "pte_wrprotect out of place", "out of place", ("pte_wrprotect",), WRPROTECT),
-    Operation("dirty.count", "pte_dirty.count", "count", ("pte_dirty",), _both("(v & DC) != ZERO")),
-    Operation(
+    TimedOperation(
+        "copy", "pte_wrprotect out of place", "out of place", ("pte_wrprotect",), WRPROTECT
+    ),
+    TimedOperation(
+        "dirty.count", "pte_dirty.count", "count", ("pte_dirty",), _both("(v & DC) != ZERO")
+    ),
+    TimedOperation(
         "dirty", "pte_dirty to a bool array", "bools", ("pte_dirty",), _both("(v & DC) != ZERO")
     ),
-    Operation("census", "census", "census", (), None),
-    Operation("census-random", "census of random entries", "census", (), None, data="random"),
-    Operation(
+    TimedOperation("census", "census", "census", (), None),
+    TimedOperation("census-random", "census of random entries", "census", (), None, data="random"),
+    TimedOperation(
         "chain",
         "chain of four helpers in place",
         "in place",
         ("pte_wrprotect", "pte_mkold", "pte_clear_soft_dirty", "pte_mkexec"),
         _both("v & CHAIN_KEEP | (v & D) << SHIFT"),
     ),
-    Operation(
+    TimedOperation(
         "where-array",
         "pte_wrprotect in place, where= a bool array",
         "in place",
@@ -147,7 +157,7 @@ OPERATIONS = (
         WRPROTECT,
         where="array",
     ),
-    Operation(
+    TimedOperation(
         "where-helper",
         "pte_wrprotect in place, where=pte_present",
         "in place",
@@ -159,10 +169,10 @@ OPERATIONS = (
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
-class Case:
+class BenchCase:
     """One operation on n entries: the arrays that all contenders share, and what must come out."""
 
-    def __init__(self, operation: Operation, n: int, array: np.ndarray | None = None):
+    def __init__(self, operation: TimedOperation, n: int, array: np.ndarray | None = None):
         self.operation = operation
         self.n = n
         self.block = block_for(operation.data, n)

@@ -17,13 +17,13 @@ from ..engines.interface import Engine
 from ..engines.reference import reference
 from ..engines.switches import Switches
 from ..kernel_trees import KernelTreeEngine, KernelTreeError, cache, compiler
-from ..kernel_trees.build import LIBRARY
-from ..kernel_trees.built import built
-from ..kernel_trees.isolation.engine import IsolatedTreeEngine
+from ..kernel_trees.isolation.isolated_engine import IsolatedTreeEngine
+from ..kernel_trees.library import LIBRARY
+from ..kernel_trees.library_cache import built
 from ..kernel_trees.locate import locate
 from ..kernel_trees.objects import read_objdump
 from ..kernel_trees.recipe import Recipe, shim_directory
-from .plan import Kernel
+from .plan import TreeSettings
 from .ways import IS_X86, Way
 
 _FLAGS = (
@@ -49,7 +49,7 @@ class Compiler(NamedTuple):
     name: str  #: with its version, as results name it
 
 
-class Library(NamedTuple):
+class TimedLibrary(NamedTuple):
     """Timed loops that were compiled."""
 
     path: Path
@@ -61,7 +61,7 @@ class Library(NamedTuple):
         return f"cost_{loop}_{'' if helper == IDENTITY else self.prefix}{helper}"
 
 
-class Subject(Protocol):
+class HelperSource(Protocol):
     """Whose helpers are measured."""
 
     @property
@@ -76,7 +76,7 @@ class Subject(Protocol):
 
 
 @dataclass(frozen=True)
-class Rules:
+class OurRules:
     """Our rules with their switches."""
 
     switches: Switches
@@ -110,10 +110,10 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Tree:
+class MeasuredTree:
     """A kernel tree; its oracle is its own text, compiled as an engine."""
 
-    kernel: Kernel
+    kernel: TreeSettings
     compiler: Compiler  #: of the oracle
     helpers: tuple[str, ...]  #: that will be asked for
 
@@ -180,31 +180,31 @@ def _output(command: compiler.Command) -> str:
     return compiler.run([command], Path(tempfile.gettempdir()))[0].output
 
 
-class Wanted(NamedTuple):
+class LibraryRequest(NamedTuple):
     """One library: these helpers of a subject, compiled in one way."""
 
-    subject: Rules | Tree
+    subject: OurRules | MeasuredTree
     way: Way
     compiler: Compiler
     helpers: tuple[str, ...]
 
 
-def build(wanted: Wanted) -> Library:
+def build(wanted: LibraryRequest) -> TimedLibrary:
     """Return the timed loops; compiled now, or before.
 
     Raises KernelTreeError (a ValueError), in one line, where they cannot be compiled.
     """
     subject = wanted.subject
-    if isinstance(subject, Rules):
+    if isinstance(subject, OurRules):
         path, prefix = _build_rules(subject, wanted), ""
     else:
         feature = "patched" if wanted.way.patched else "constant"
         recipe = subject.recipe(wanted.compiler, wanted.way.flags, feature, timed=True)
         path, prefix = built(recipe)[0] / LIBRARY, "t_"
-    return Library(path, prefix, _sizes(path, prefix, wanted.compiler))
+    return TimedLibrary(path, prefix, _sizes(path, prefix, wanted.compiler))
 
 
-def _build_rules(subject: Rules, wanted: Wanted) -> Path:
+def _build_rules(subject: OurRules, wanted: LibraryRequest) -> Path:
     csrc = shim_directory()
     names = set(wanted.helpers)
     lines = [
@@ -213,7 +213,7 @@ def _build_rules(subject: Rules, wanted: Wanted) -> Path:
         if one[1] in names
     ]
     flags = [*_FLAGS, *wanted.way.flags, *subject.flags(wanted.way)]
-    sources = [csrc / "cost" / "rules.c"]
+    sources = [csrc / "cost" / "our_rules.c"]
     return compiled(
         wanted.compiler, sources, flags, LIBRARY, {"cost_helpers.def": "\n".join(lines)}
     )

@@ -115,7 +115,7 @@ def _program(recipe: Recipe, name: str, directory: Path) -> str:
     return compiler.run([command], directory)[0].output.strip() or name
 
 
-def require_success(results: list[compiler.Result]) -> None:
+def require_success(results: list[compiler.CommandResult]) -> None:
     """Raise KernelTreeError with the first error there is."""
     for result in results:
         if result.code:

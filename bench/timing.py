@@ -7,12 +7,13 @@ what a user would write, and no wrapper around it.
 
 from __future__ import annotations
 
-import statistics
 import time
 import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from pgtable.cost.statistics import quartiles
 
 #: A round of a quick statement repeats it for about so long.  With a quarter of it what ran
 #: after somebody's two threads, whose caches held the array, took up to twice as long.
@@ -31,7 +32,7 @@ class Budget(NamedTuple):
 
 
 @dataclass
-class Timed:
+class TimedStatement:
     """One statement to be timed."""
 
     name: str
@@ -93,15 +94,9 @@ class Timed:
         }
 
 
-def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
-    """Return first quartile, median and third quartile."""
-    if len(samples) == 1:
-        return samples[0], samples[0], samples[0]
-    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
-    return q1, median, q3
-
-
-def measure(group: Sequence[Timed], budget: Budget, check_every_round: bool = True) -> None:
+def measure(
+    group: Sequence[TimedStatement], budget: Budget, check_every_round: bool = True
+) -> None:
     """Time the group; results are in ``samples``.
 
     Each round starts with another contender.  One that used up its share of the

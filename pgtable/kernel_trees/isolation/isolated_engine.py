@@ -13,8 +13,8 @@ import numpy as np
 
 from ...engines.interface import Helper, HelperInfo, Step
 from .. import cache
-from ..build import LIBRARY
 from ..errors import HelperEndedError, KernelTreeError
+from ..library import LIBRARY
 from ..recipe import Recipe
 from ..tree_engine import KernelTreeEngine
 from .child import BLOCK, COUNT, MAP, TEST

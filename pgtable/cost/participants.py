@@ -14,10 +14,18 @@ import numpy as np
 from ..engines.interface import Engine, HelperInfo
 from ..kernel_trees import KernelTreeError
 from .entries import from_file
+from .helper_sources import (
+    Compiler,
+    LibraryRequest,
+    MeasuredTree,
+    OurRules,
+    TimedLibrary,
+    build,
+    find_compiler,
+)
 from .mixes import FILE, MIXES, SAVED, entries_of
 from .plan import SHAPES, Part, Plan
 from .runner import POOL_ENTRIES
-from .subjects import Compiler, Library, Rules, Tree, Wanted, build, find_compiler
 from .ways import Way, way_of
 
 #: readable by the user, not executable: what mprotect() makes of a page
@@ -29,10 +37,10 @@ _ARGUMENTS = {"newprot": _NEWPROT, "prot": _NEWPROT, "vma": 0, "mask": 1 << 5, "
 Note = Callable[[str], None]
 
 
-class Contender(NamedTuple):
+class Participant(NamedTuple):
     """One row to be."""
 
-    subject: Rules | Tree
+    subject: OurRules | MeasuredTree
     helper: str
     way: Way
     compiler: Compiler
@@ -58,7 +66,7 @@ class Contender(NamedTuple):
         return f"{params.pop('helper')} ({', '.join(map(str, params.values()))})"
 
 
-class Field:
+class Participants:
     """Everybody who takes part in a plan, compiled, with the entries and what must come of them."""
 
     def __init__(self, plan: Plan, note: Note, built: Callable[[float], None]):
@@ -69,7 +77,7 @@ class Field:
         self._compilers: dict[str, Compiler | None] = {}
         self._files: dict[str, np.ndarray] = {}
         self._paths: dict[str, str] = {}
-        self._oracles: dict[Rules | Tree, Engine] = {}
+        self._oracles: dict[OurRules | MeasuredTree, Engine] = {}
         helpers = tuple(dict.fromkeys(name for part in plan.parts for name in part.helpers))
         self._helpers = helpers
         for part in plan.parts:
@@ -105,10 +113,10 @@ class Field:
                 return compiler
         return find_compiler(next(iter(names)))
 
-    def _expand(self, part: Part) -> Iterator[Contender]:
+    def _expand(self, part: Part) -> Iterator[Participant]:
         shapes = [_known("shape", shape, SHAPES) for shape in part.shapes]
-        subjects: list[Rules | Tree] = [Rules(switches) for switches in part.rules]
-        subjects += [Tree(one, self.first_compiler, self._helpers) for one in part.kernels]
+        subjects: list[OurRules | MeasuredTree] = [OurRules(switches) for switches in part.rules]
+        subjects += [MeasuredTree(one, self.first_compiler, self._helpers) for one in part.kernels]
         mixes = [_known("mix", mix, MIXES) for mix in part.mixes]
         mixes += [self._file(path) for path in part.files]
         ways = [way_of(name, self.plan.isa) for name in part.ways]
@@ -122,7 +130,7 @@ class Field:
                             continue
                         for compiler in compilers:
                             for subject in subjects:
-                                yield Contender(subject, helper, way, compiler, mix, shape)
+                                yield Participant(subject, helper, way, compiler, mix, shape)
 
     def _file(self, path: str | os.PathLike[str]) -> str:
         name = FILE + Path(path).name
@@ -132,16 +140,16 @@ class Field:
             self._files[name] = from_file(path, POOL_ENTRIES)
         return name
 
-    def oracle(self, subject: Rules | Tree) -> Engine:
+    def oracle(self, subject: OurRules | MeasuredTree) -> Engine:
         """Return the engine that says what a subject's helpers must compute."""
         if subject not in self._oracles:
             self._oracles[subject] = subject.oracle(self._helpers)
         return self._oracles[subject]
 
-    def _has(self, contender: Contender) -> bool:
+    def _has(self, contender: Participant) -> bool:
         return contender.helper in self.oracle(contender.subject).helpers
 
-    def _require_known(self, contenders: list[Contender]) -> None:
+    def _require_known(self, contenders: list[Participant]) -> None:
         """Refuse helpers that nobody has; say which are missing where."""
         subjects = dict.fromkeys(one.subject for one in contenders)
         for helper in dict.fromkeys(one.helper for one in contenders):
@@ -166,11 +174,11 @@ class Field:
                 )
             names.add(one.name)
 
-    def _build(self) -> dict[Wanted, Library]:
+    def _build(self) -> dict[LibraryRequest, TimedLibrary]:
         """Compile everything, as many at a time as there are processors."""
         wanted = list(dict.fromkeys(self.wanted(one) for one in self.contenders))
 
-        def compile_one(one: Wanted) -> Library | None:
+        def compile_one(one: LibraryRequest) -> TimedLibrary | None:
             try:
                 library = build(one)
             except KernelTreeError as error:
@@ -191,14 +199,14 @@ class Field:
         ]
         return found
 
-    def wanted(self, contender: Contender) -> Wanted:
+    def wanted(self, contender: Participant) -> LibraryRequest:
         """Return the library that a contender is in."""
         helpers = tuple(
             name for name in self._helpers if name in self.oracle(contender.subject).helpers
         )
-        return Wanted(contender.subject, contender.way, contender.compiler, helpers)
+        return LibraryRequest(contender.subject, contender.way, contender.compiler, helpers)
 
-    def entries(self, contender: Contender) -> tuple[np.ndarray, np.ndarray]:
+    def entries(self, contender: Participant) -> tuple[np.ndarray, np.ndarray]:
         """Return the entries of the contender's mix, one pool, and what must come of them."""
         oracle = self.oracle(contender.subject)
         helper = oracle.helper(contender.helper)

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
-from pgtable.cost.results import Row, engine_text
-
-from .cost_data import (
+from ..result_files import Row, engine_text
+from .by_stage import (
     BEFORE,
     MERGED,
     PATCH,
@@ -18,9 +17,9 @@ from .cost_data import (
     STAGES,
     WAYS,
     Costs,
+    CostValue,
     Pair,
     Stage,
-    Value,
 )
 
 #: What the discussion was about.
@@ -44,7 +43,7 @@ def number(value: float, digits: int = 2) -> str:
     return text.lstrip("-") if float(text) == 0 else text
 
 
-def cell(value: Value | None) -> str:
+def cell(value: CostValue | None) -> str:
     """Return a cost, how far its interval reaches, and whether its run was noisy."""
     if value is None:
         return ""

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
+from pgtable.cost.report.marked_parts import replace_between
 from pgtable.cost.units import bytes_text, entries_text, rate_text, time_text
 
 from . import goals
-from .goals import Results
-from .operations import BY_NAME
+from .goals import ThroughputResults
+from .timed_operations import BY_NAME
 
 #: Columns of the tables: family, threads, heading.
 COLUMNS = (
@@ -67,7 +67,7 @@ def machine_text(machine: dict[str, Any]) -> str:
     )
 
 
-def full_table(results: Results) -> str:
+def full_table(results: ThroughputResults) -> str:
     """Return the table of all operations and sizes: median time a call."""
     rows = []
     for operation in results.operations():
@@ -91,7 +91,7 @@ def _cell(row: dict[str, Any] | None) -> str:
     return f"{time_text(row['median_ns'])} ±{spread:.0%}"
 
 
-def short_table(results: Results) -> str:
+def short_table(results: ThroughputResults) -> str:
     """Return the table of the top README: entries a second."""
     operation, wanted = SHORT
     sizes = [n for n in wanted if n in results.sizes(operation)]
@@ -112,7 +112,7 @@ def _rate(row: dict[str, Any] | None) -> str:
     return "" if row is None else rate_text(row["entries"] / row["median_ns"] * 1e9)
 
 
-def isa_table(results: Results) -> str:
+def isa_table(results: ThroughputResults) -> str:
     """Return wrprotect in place on each instruction set: entries a second."""
     sizes = results.sizes("wrprotect")
     rates: dict[str, dict[int, str]] = {}
@@ -182,23 +182,12 @@ def _times(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.0f} x"
 
 
-def goals_table(results: Results) -> str:
+def goals_table(results: ThroughputResults) -> str:
     """Return the table of goals, measured values and whether they are reached."""
     return _table(goals.rows(results), ["goal", "measured", "should be", "reached"])
 
 
-def replace_between(path: Path, name: str, text: str) -> bool:
-    """Put the text between the markers of that name; False where the file has none."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    old = path.read_text()
-    if begin not in old or end not in old:
-        return False
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    path.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", old))
-    return True
-
-
-def plot(results: Results, operation: str, path: Path) -> None:
+def plot(results: ThroughputResults, operation: str, path: Path) -> None:
     """Draw throughput against size, a line for each contender, the limit dashed."""
     import matplotlib
 
@@ -238,7 +227,7 @@ def plot(results: Results, operation: str, path: Path) -> None:
 def write(results_directory: Path, plots: Path, readmes: list[Path]) -> str:
     """Regenerate plots and the marked parts of the READMEs; return the table of goals."""
     throughput, files, walk = load(results_directory)
-    results = Results(throughput, files, walk)
+    results = ThroughputResults(throughput, files, walk)
     for operation in PLOTTED:
         plot(results, operation, plots / f"{operation.replace('.', '-')}.svg")
     parts = {
