@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 try:
-    import archinfo  # noqa: F401
     import elftools  # noqa: F401
     import pyvex  # noqa: F401
     import z3  # noqa: F401

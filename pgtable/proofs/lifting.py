@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import archinfo
 import pyvex
 import z3
 
@@ -26,8 +25,12 @@ from .operations import Bits
 
 logging.getLogger("pyvex").setLevel(logging.CRITICAL)  # what cannot be decoded is told by us
 
-ARCH = archinfo.ArchAMD64()
-_AT: dict[str, int] = {name: place for name, (place, _) in ARCH.registers.items()}
+ARCH = pyvex.ARCH_AMD64
+#: The registers of the first arguments of a function, in order.
+ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8")
+_AT: dict[str, int] = {
+    name: ARCH.get_register_offset(name) for name in (*ARGUMENTS, "rax", "rsp", "dflag")
+}
 
 #: Where the stack of a function is, and where it returns to: nothing of a library is there.
 STACK = 0x7FFF_F000_0000
@@ -35,9 +38,6 @@ RETURN = 0x7FFE_0000_0000
 
 #: More than any helper takes; a loop that does not end comes this far.
 MOST_BLOCKS, MOST_PATHS = 4000, 128
-
-#: The registers of the first arguments of a function, in order.
-ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8")
 
 #: What VEX does not know and we do: rdpkru, which reads the rights of protection keys.
 _RDPKRU = b"\x0f\x01\xee"
@@ -136,7 +136,7 @@ class Lifter:
         """Return every way from an address until it returns; together they take every input."""
         registers: dict[int, Bits] = {
             _AT["rsp"]: z3.BitVecVal(STACK, 64),
-            _AT["d"]: z3.BitVecVal(1, 64),
+            _AT["dflag"]: z3.BitVecVal(1, 64),
         }
         for name, argument in zip(ARGUMENTS, arguments, strict=False):
             registers[_AT[name]] = argument
