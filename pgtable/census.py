@@ -144,7 +144,7 @@ class Counter:
     def census(self) -> Census:
         """Return what has been counted so far."""
         with _TAKING:
-            return _together([read_histogram(histogram) for histogram in list(self._idle)])
+            return together([read_histogram(histogram) for histogram in list(self._idle)])
 
     def __reduce__(self) -> Any:
         raise TypeError("a Counter cannot be copied or pickled; take its census()")
@@ -157,7 +157,7 @@ def _add_to(histogram: Any, flat: np.ndarray, threads: int) -> None:
             raise MemoryError("no memory for the histogram of a census")
 
 
-def _together(found: list[Census]) -> Census:
+def together(found: list[Census]) -> Census:
     """Return what several censuses counted in all."""
     if len(found) == 1:
         return found[0]

@@ -23,7 +23,7 @@ from .stopping import Stopped, Stopping
 #: Commands, in the order that help shows them; each is a module beside this one.
 COMMANDS = (
     *("decode", "apply", "census", "check", "kernel", "prove"),
-    *("walk", "audit", "diff", "spaces", "bench"),
+    *("walk", "audit", "diff", "spaces", "frames", "bench"),
 )
 
 #: Commands of a command that have a module of their own.

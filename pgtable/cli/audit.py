@@ -20,11 +20,13 @@ from .image_options import (
     walk_from,
 )
 from .ranges import address_range, count, plural, size_text, wrapped
+from .walk import add_all_option
 
 HELP = "find in a memory image what page tables should not say"
 EXAMPLES = """\
   pgtable audit vmcore
   pgtable audit vmcore --cpu 1 --physical-bits 46 --json
+  pgtable audit ram.raw --all
   pgtable audit ram.bin --root 0x544e000 --rules base
   pgtable audit ram.bin --root 0x544e000 --kernel 6.1.0-56-amd64
   pgtable audit vmcore --memory 0-0xa0000 --memory 0x100000-0x7ffe0000
@@ -52,12 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ranges", type=count, default=8, metavar="N", help="ranges to print of each (default: 8)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all ranges")
+    add_all_option(parser, "audit")
     add_image_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     memory = None if args.memory is None else [_range(text) for text in args.memory]
+    if args.all:
+        from .audit_all import audit_all_spaces  # noqa: PLC0415 - it needs this module
+
+        return audit_all_spaces(args, memory)
     with open_from(args.image, args) as image:
         walk = walk_from(image, args)
         found = audit(
@@ -84,7 +91,7 @@ def _print(found: Audit, ranges: int) -> None:
     print(wrapped(found.recognised.evidence, "  "))
     for finding in found.findings:
         print()
-        _print_finding(finding, found.recognised.rules or "cow", ranges)
+        print_finding(finding, found.recognised.rules or "cow", ranges)
     print()
     notes = len(found.findings) - found.faults
     print(f"{plural(found.faults, 'finding')}, {plural(notes, 'note')}")
@@ -94,11 +101,14 @@ def _print(found: Audit, ranges: int) -> None:
         print(wrapped(limit, "  ", "note: "))
 
 
-def _print_finding(finding: Finding, rules: str, ranges: int) -> None:
+def print_finding(finding: Finding, rules: str, ranges: int, where: str = "") -> None:
+    """Print a finding with so many ranges; where: in which spaces it is."""
     rule = finding.rule
     print(wrapped(rule.sentence, "", f"{rule.severity.upper()}  {rule.id}: "))
     print(wrapped(rule.follows, "  ", "rule: "))
     print(f"  applies to: {rule.kernels}")
+    if where:
+        print(wrapped(where, "  ", "in: "))
     entries = plural(finding.entries, "entry", "entries")
     print(
         f"  {entries}, {size_text(finding.size)} in {plural(len(finding.ranges.start), 'range')}:"
@@ -110,7 +120,11 @@ def _print_finding(finding: Finding, rules: str, ranges: int) -> None:
         if first == 0:
             print(wrapped(bits.describe_bits(entry, level, rules), "      ", f"{entry:#018x} "))
     if finding.partner is not None:
-        print(f"      the first is executable at {finding.partner:016x}")
+        there = ", ".join(f"{space.root:#x}" for space in finding.partner_spaces[:1])
+        print(
+            f"      the first is executable at {finding.partner:016x}"
+            + (f" in the space at {there}" if there and len(finding.partner_spaces) == 1 else "")
+        )
     more = len(finding.ranges.start) - ranges
     if more > 0:
         print(f"  ... {plural(more, 'more range')} (--ranges, --json)")

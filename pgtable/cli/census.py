@@ -32,7 +32,7 @@ from .common import (
 from .image_options import add_image_options, open_from
 from .ranges import wrapped
 from .text_input import LEVEL_NUMBERS, read_text, remarks
-from .walk import kernel_named, root_arguments
+from .walk import add_all_option, kernel_named, root_arguments
 
 HELP = "count the entries of a file or memory image: kinds, states, flags"
 EXAMPLES = """\
@@ -41,6 +41,7 @@ EXAMPLES = """\
   pgtable census tables.bin --level pmd
   pgtable census vmcore --cpu 1
   pgtable census ram.bin --image --root 0x544e000
+  pgtable census ram.raw --all
   pgtable census vmcore --kernel 6.8.0-45-generic
   dmesg | pgtable census --text -
 
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_raw_option(what)
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_engine_options(parser, kernel=False)
+    add_all_option(parser, "count")
     add_image_options(parser)
 
 
@@ -84,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.text:
         return _run_text(args)
-    if args.image or args.root or args.image_format or args.segment:
+    if args.image or args.root or args.space or args.all or args.image_format or args.segment:
         return _run_image(args)
     with open_stream(args.input) as stream:
         image = stream.container is not None and stream.container.group == IMAGE and not args.raw
@@ -136,9 +138,14 @@ def _print_kernel(kernel: Kernel | None) -> None:
 
 
 def _run_image(args: argparse.Namespace) -> int:
+    if args.all:
+        from .census_all import census_all_spaces  # noqa: PLC0415 - it needs this module
+
+        return census_all_spaces(args)
     with open_from(args.input, args) as image:
-        start = image.root(**root_arguments(args))
-        censuses = image.census(**root_arguments(args))
+        where = root_arguments(args, image)
+        start = image.root(**where)
+        censuses = image.census(**where)
         named = kernel_named(image, args)
         kernel, why = (named, "") if named else image.kernel.linux()
     notes = [*start.assumed, *([why] if why else [])]
@@ -167,7 +174,7 @@ def _run_image(args: argparse.Namespace) -> int:
     print(wrapped(recognised.evidence, "  "))
     for note in notes:
         print(wrapped(note))
-    _print_regions(regions)
+    print_regions(regions)
     return 0
 
 
@@ -196,11 +203,12 @@ def _run_text(args: argparse.Namespace) -> int:
     _print_kernel(kernel)
     for line in remarks(text):
         print(wrapped(line))
-    _print_regions(regions)
+    print_regions(regions)
     return 0
 
 
-def _print_regions(regions: Sequence[Region]) -> None:
+def print_regions(regions: Sequence[Region]) -> None:
+    """Print kinds, states and flags of each half and level."""
     rows: list[list[Any]] = []
     for region in regions:
         place = f"{region.half} {region.level}"

@@ -20,11 +20,13 @@ from .image_options import (
     walk_from,
 )
 from .ranges import address_range, count, plural, size_text, wrapped
+from .walk import add_all_option
 
 HELP = "compare the page tables of two memory images of one machine"
 EXAMPLES = """\
   pgtable diff before.vmcore after.vmcore
   pgtable diff vmcore vmcore --cpu 0 --cpu-after 1 --ranges 20
+  pgtable diff before.raw after.raw --all
   pgtable diff before.raw after.raw --root 0x2a10000 --kernel 6.8.0-45-generic
   pgtable diff before.vmcore after.vmcore --rules base --longest 3 --json
 
@@ -55,13 +57,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cpu-after", type=int, metavar="N", help="--cpu in AFTER (default: the same)"
     )
+    add_all_option(parser, "compare")
+    parser.add_argument(
+        "--space-after", metavar="N|PA|kernel", help="--space in AFTER (default: the same root)"
+    )
     add_image_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    if args.all:
+        from .diff_all import diff_all_spaces  # noqa: PLC0415 - it needs this module
+
+        return diff_all_spaces(args)
     with open_from(args.before, args) as old:
         before = walk_from(old, args)
+    if args.space is not None:
+        args.root, args.space = before.root.pa, None
+    if args.space_after is not None:
+        args.root, args.space = None, args.space_after
     if args.root_after is not None:
         args.root = parse_number(args.root_after, "--root-after")
     args.cpu = args.cpu if args.cpu_after is None else args.cpu_after
@@ -78,12 +92,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"before: {args.before}: {describe_walk(before)}")
         print(f"after:  {args.after}: {describe_walk(after)}")
         print_kernel(after)
-        _print(found, args.ranges)
+        print_diff(found, args.ranges)
     return 1 if found.differs else 0
 
 
-def _print(found: Diff, rows: int) -> None:
-    for warning in found.warnings:
+def print_diff(found: Diff, rows: int, warn: bool = True) -> None:
+    """Print what differs between two walks, so many rows of each table."""
+    for warning in found.warnings if warn else ():
         print(wrapped(warning, "", "warning: "))
     print(wrapped(found.recognised.text))
     rules = found.recognised.rules or "cow"

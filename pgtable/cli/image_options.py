@@ -32,7 +32,7 @@ def open_from(path: str, args: argparse.Namespace) -> Image:
 
 def walk_from(image: Image, args: argparse.Namespace) -> Walk:
     """Walk the address space that the options name."""
-    return image.walk(**root_arguments(args), kernel=kernel_named(image, args))
+    return image.walk(**root_arguments(args, image), kernel=kernel_named(image, args))
 
 
 def print_kernel(walk: Walk) -> None:

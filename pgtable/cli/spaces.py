@@ -16,8 +16,8 @@ EXAMPLES = """\
   pgtable spaces ram.raw --json
 
 Raw memory is enough: top tables are found from their content, and the kernel's
-array of struct page tells those in use from stale copies.  --root of the other
-commands takes a root of this list.
+array of struct page tells those in use from stale copies.  --space of the other
+commands takes a number or a root of this list, and --all takes all of them.
 """
 
 
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.image}: {plural(len(found), 'address space')}\n")
     rows = [
         [
+            str(number),
             f"{space.root:#x}",
             str(space.levels),
             space.kind,
@@ -52,10 +53,12 @@ def run(args: argparse.Namespace) -> int:
             size_text(space.executable),
             size_text(space.shared_bytes),
         ]
-        for space in found.spaces[: args.rows]
+        for number, space in enumerate(found.spaces[: args.rows])
     ]
     left, right = "left", "right"
-    print_table(rows, _HEADERS, [right, right, left, left, right, right, right, right, right])
+    print_table(
+        rows, _HEADERS, [right, right, right, left, left, right, right, right, right, right]
+    )
     if len(found) > args.rows:
         print(f"... {plural(len(found) - args.rows, 'more space')} (--rows, --json)")
     print()
@@ -70,6 +73,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 _HEADERS = (
-    "root", "levels", "kind", "processors", "leaves", "resident", "writable", "executable",
+    "", "root", "levels", "kind", "processors", "leaves", "resident", "writable", "executable",
     "shared",
 )  # fmt: skip

@@ -19,6 +19,8 @@ HELP = "list the page-table entries in a memory image"
 EXAMPLES = """\
   pgtable walk guest.vmcore
   pgtable walk guest.vmcore --cpu 1 --format info-tlb
+  pgtable walk ram.raw --all
+  pgtable walk ram.raw --space 3 --format table
   pgtable walk encrypted.vmcore --c-bit 47
   pgtable walk isolated.vmcore --pti user
   pgtable walk ram.raw --root 0x2a10000 --kernel 4.15.0-29-generic
@@ -40,6 +42,7 @@ _SHOWN = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("image", metavar="IMAGE", help="memory image of a machine")
+    add_all_option(parser, "list")
     add_root_options(parser)
     parser.add_argument("--limit", type=_number, metavar="N", help="list at most N entries")
     parser.add_argument(
@@ -54,11 +57,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_all_option(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add the option that takes every address space; what: what is done with them."""
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help=f"{what} every address space of the machine, as 'pgtable spaces' finds them; what"
+        " they share once",
+    )
+
+
+def refuse_one_space(args: argparse.Namespace, *more: str) -> None:
+    """Raise ValueError where --all comes with an option that is for one space."""
+    for name in ("root", "space", "cpu", "pti", "c_bit", "levels", *more):
+        if getattr(args, name):
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} is for one address space: leave it or --all")
+
+
 def add_root_options(parser: argparse._ActionsContainer) -> None:
     """Add the options that say how to read an image and where tables begin."""
     add_kernel_options(parser)
     parser.add_argument(
         "--root", type=_number, metavar="PA", help="physical address of the top table (CR3)"
+    )
+    parser.add_argument(
+        "--space",
+        metavar="N|PA|kernel",
+        help="one of the address spaces that 'pgtable spaces' lists: its number, its root, or"
+        " the kernel's own",
     )
     parser.add_argument(
         "--levels",
@@ -112,9 +139,21 @@ def add_opening_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def root_arguments(args: argparse.Namespace) -> dict[str, Any]:
+def root_arguments(args: argparse.Namespace, image: Image) -> dict[str, Any]:
     """Return what ``Image.walk`` takes of the options of :func:`add_root_options`."""
-    return {name: getattr(args, name) for name in ("root", "levels", "cpu", "c_bit", "pti")}
+    found = {name: getattr(args, name) for name in ("root", "levels", "cpu", "c_bit", "pti")}
+    if args.space is None:
+        return found
+    for name in ("root", "cpu"):
+        if found[name]:
+            raise ValueError(f"--space names the tables, and so does --{name}: leave one of them")
+    spaces = image.spaces()
+    space = spaces.find(args.space)
+    found["root"] = space.root
+    found["levels"] = space.levels if args.levels is None else args.levels
+    if args.c_bit is None and spaces.encryption:
+        found["c_bit"] = spaces.encryption.bit_length() - 1
+    return found
 
 
 def _number(text: str) -> int:
@@ -178,9 +217,13 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--format {args.format} writes a file: name it with -o")
     if args.output and args.format in ("summary", "table", "json"):
         raise ValueError(f"--format {args.format} is printed; -o is for info-tlb, npy and parquet")
+    if args.all:
+        from .walk_all import walk_all_spaces  # noqa: PLC0415 - it needs this module
+
+        return walk_all_spaces(args)
     with open_asked(args) as image:
         walk = image.walk(
-            **root_arguments(args), limit=args.limit, kernel=kernel_named(image, args)
+            **root_arguments(args, image), limit=args.limit, kernel=kernel_named(image, args)
         )
         if args.format == "summary":
             _summary(image, walk, args.json)
@@ -199,17 +242,18 @@ def _write(walk: Walk, form: str, output: str | None) -> None:
     elif form == "info-tlb":
         export.write_info_tlb(walk, sys.stdout.buffer)
     else:
-        _print_rows(walk, form == "json")
+        print_rows(walk, form == "json")
 
 
-def _print_rows(walk: Walk, as_json: bool) -> None:
-    """Print an entry a line: aligned columns, or a JSON object."""
-    line = (
-        '{{"va":"{:#018x}","level":{},"kind":"{}","entry":"{:#018x}","pa":"{:#x}",'
+def print_rows(walk: Walk, as_json: bool, where: str = "") -> None:
+    """Print an entry a line: aligned columns, or a JSON object; where: what comes first."""
+    line = where + (
+        '"va":"{:#018x}","level":{},"kind":"{}","entry":"{:#018x}","pa":"{:#x}",'
         '"writable":{},"user":{},"nx":{}}}'
         if as_json
         else "{:#018x} {} {:9} {:#018x} {:#014x} {}{}{}"
     )
+    line = "{{" + line if as_json else line
     words = ("false", "true") if as_json else None
     for part in export.chunks(walk):
         columns = [getattr(walk, name)[part].tolist() for name in _ROW]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from .vmcoreinfo import KernelNotes, kernel_notes
 from .walk import Root, Walk, run_census, run_walk
 
 if TYPE_CHECKING:
+    from .reverse_map import ReverseMap
     from .spaces.model import Spaces
 
 _FRAME = 0x000F_FFFF_FFFF_F000
@@ -216,7 +217,42 @@ class Image(ABC):
         """
         from .spaces.find import find_spaces  # noqa: PLC0415 - it needs this module
 
-        return find_spaces(self)
+        with all_there(self._files):
+            return find_spaces(self)
+
+    def walk_all(
+        self, spaces: Spaces | None = None, *, kernel: str | Kernel | None = None
+    ) -> Iterator[Walk]:
+        """Yield walks that together have every address space of the machine, each part once.
+
+        First the kernel half that all share, then what kernel halves have of their own,
+        then the user half of each space.  ``spaces`` of a walk says whose it is.
+
+        spaces: what :meth:`spaces` returned; default: it is asked.
+        kernel: as for :meth:`walk`.
+
+        Raises ValueError where no page can be a top table of 64-bit Linux.
+        """
+        from .spaces.parts import walk_parts  # noqa: PLC0415 - it needs this module
+
+        known = find(kernel) if isinstance(kernel, str) else kernel
+        return walk_parts(self, self.spaces() if spaces is None else spaces, known)
+
+    def reverse_map(
+        self,
+        pfns: Sequence[int] | None = None,
+        spaces: Spaces | None = None,
+        *,
+        kernel: str | Kernel | None = None,
+    ) -> ReverseMap:
+        """Return which entries of any address space map a frame.
+
+        pfns: the frame numbers (physical address // 4096) that will be asked for; None: any.
+        The other arguments and errors are those of :meth:`walk_all`.
+        """
+        from .reverse_map import ReverseMap  # noqa: PLC0415 - few need it
+
+        return ReverseMap(self.walk_all(spaces, kernel=kernel), pfns)
 
     def census(
         self,

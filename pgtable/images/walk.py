@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ..kernels import SWAP_LAYOUTS, Kernel, SwapLayout
 from ..memory import empty, empty_columns
 from . import export
 from .segments import Segments
+
+if TYPE_CHECKING:
+    from .spaces.model import Space
 
 
 class Kind(IntEnum):
@@ -102,6 +105,7 @@ class Root(NamedTuple):
     ``user_pa``: with page-table isolation, the user copy of the top table, whose lower
     half stands for that of ``pa``; None where one table is read as it is.
     ``half``: "user" or "kernel" where only that half of the top table is walked.
+    ``slots``: numbers of the entries of the top table that are walked; None: all.
     """
 
     pa: int
@@ -112,6 +116,7 @@ class Root(NamedTuple):
     encryption: int = 0
     user_pa: int | None = None
     half: str | None = None
+    slots: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,8 @@ class Walk:
     kernel: Kernel | None = None
     #: Whether an argument named the kernel; else the image did.
     kernel_given: bool = False
+    #: Whose address space it is, where ``Image.walk_all`` made it: all that share it.
+    spaces: tuple[Space, ...] = ()
 
     def __init__(
         self, root: Root, va: np.ndarray, entry: np.ndarray, traits: np.ndarray, tables: Tables
@@ -413,6 +420,10 @@ class _Native:
 
 def _top_table(segments: Segments, root: Root) -> np.ndarray | None:
     """Return the top table that two copies make together, or None where there is one."""
+    if root.slots is not None:
+        top = segments.pages(np.array([root.pa], np.uint64))[0]
+        top[~np.isin(np.arange(len(top)), root.slots)] = 0
+        return top
     if root.half is not None:
         top = segments.pages(np.array([root.pa], np.uint64))[0]
         middle = len(top) // 2

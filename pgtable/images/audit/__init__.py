@@ -18,6 +18,7 @@ from ...engines.switches import RULES as RULE_SETS
 from ...kernels import CHANGES
 from ..image import Image
 from ..regions import SIZES, Runs, runs
+from ..spaces.model import Space
 from ..walk import MAX_REPORTS, Walk
 from .memory import find_memory
 from .recognise import Recognised, recognise, recognise_census
@@ -49,6 +50,7 @@ class Finding:
     entry: np.ndarray  #: uint64
     ranges: Runs  #: the same as runs of neighbours; ``first`` is an index into ``entry``
     partner: int | None = None  #: where the first one's page is executable, if that is the fault
+    partner_spaces: tuple[Space, ...] = ()  #: in which spaces, where several were walked
 
     @property
     def entries(self) -> int:
@@ -83,6 +85,8 @@ class Finding:
         }
         if self.partner is not None:
             found["executable_at"] = f"{self.partner:#x}"
+            if self.partner_spaces:
+                found["executable_in"] = [f"{space.root:#x}" for space in self.partner_spaces]
         return found
 
 
@@ -140,17 +144,21 @@ def audit(
     Raises ValueError for an unknown rule set, an impossible width, and ranges
     that end before they start or are no physical addresses.
     """
-    if rules is not None and rules not in RULE_SETS:
-        raise ValueError(f"no such rules: {rules!r}; these exist: {', '.join(RULE_SETS)}")
-    if physical_bits is not None and not 32 <= physical_bits <= 52:
-        raise ValueError(f"physical_bits is {physical_bits}; processors have 32 to 52")
+    _check(rules, physical_bits)
     recognised = recognise(walk, rules)
     known = find_memory(walk, image, memory)
     machine = find_machine(walk, known, physical_bits, recognised.rules or "cow")
     applied, skipped = _applicable(recognised, machine)
-    findings = _run(walk, applied, machine)
+    findings = _run(walk, applied, machine, [walk])
     findings.sort(key=lambda finding: SEVERITIES.index(finding.rule.severity))
     return Audit(recognised, findings, skipped, _limits(walk, image, physical_bits), len(walk))
+
+
+def _check(rules: str | None, physical_bits: int | None) -> None:
+    if rules is not None and rules not in RULE_SETS:
+        raise ValueError(f"no such rules: {rules!r}; these exist: {', '.join(RULE_SETS)}")
+    if physical_bits is not None and not 32 <= physical_bits <= 52:
+        raise ValueError(f"physical_bits is {physical_bits}; processors have 32 to 52")
 
 
 def _applicable(
@@ -170,7 +178,10 @@ def _applicable(
     return applied, skipped
 
 
-def _run(walk: Walk, rules: Sequence[Rule], machine: Machine) -> list[Finding]:
+def _run(
+    walk: Walk, rules: Sequence[Rule], machine: Machine, walks: Sequence[Walk]
+) -> list[Finding]:
+    """Return what breaks the rules; walks: where else the code of a frame may be mapped."""
     found: list[list[np.ndarray]] = [[] for _ in rules]
     for rows in chunks(walk):
         for rule, indices in zip(rules, found, strict=True):
@@ -178,28 +189,31 @@ def _run(walk: Walk, rules: Sequence[Rule], machine: Machine) -> list[Finding]:
             if len(hits):
                 indices.append(hits + rows.first)
     return [
-        _finding(walk, rule, np.concatenate(indices))
+        _finding(walk, rule, np.concatenate(indices), walks)
         for rule, indices in zip(rules, found, strict=True)
         if indices
     ]
 
 
-def _finding(walk: Walk, rule: Rule, index: np.ndarray) -> Finding:
+def _finding(walk: Walk, rule: Rule, index: np.ndarray, walks: Sequence[Walk]) -> Finding:
     va, level, entry = walk.va[index], walk.level[index], walk.entry[index]
-    partner = _partner(walk, rule, index[0]) if rule.partner else None
-    return Finding(rule, va, level, entry, runs(va, SIZES[level]), partner)
+    partner, where = _partner(walk, rule, index[0], walks) if rule.partner else (None, ())
+    return Finding(rule, va, level, entry, runs(va, SIZES[level]), partner, where)
 
 
-def _partner(walk: Walk, rule: Rule, row: int) -> int | None:
-    """Return the lowest address of the mapping that makes this one a fault."""
+def _partner(
+    walk: Walk, rule: Rule, row: int, walks: Sequence[Walk]
+) -> tuple[int | None, tuple[Space, ...]]:
+    """Return the lowest address of the mapping that makes this one a fault, and its spaces."""
     assert rule.partner is not None
     start, size = int(walk.pa[row]), int(SIZES[walk.level[row]])
-    for rows in chunks(walk):
-        overlaps = (rows.pa < start + size) & (rows.pa + rows.size > start)
-        hits = np.flatnonzero(rule.partner(rows, bool(walk.user[row])) & overlaps)
-        if len(hits):
-            return int(rows.va[hits[0]])
-    return None
+    for other in (walk, *(one for one in walks if one is not walk)):
+        for rows in chunks(other):
+            overlaps = (rows.pa < start + size) & (rows.pa + rows.size > start)
+            hits = np.flatnonzero(rule.partner(rows, bool(walk.user[row])) & overlaps)
+            if len(hits):
+                return int(rows.va[hits[0]]), other.spaces
+    return None, ()
 
 
 def _limits(walk: Walk, image: Image | None, physical_bits: int | None) -> list[str]:

@@ -8,8 +8,9 @@ read-only mappings have none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -63,17 +64,19 @@ class Recognised:
         )
 
 
-def recognise(walk: Walk, rules: str | None = None) -> Recognised:
+def recognise(walk: Walk | Sequence[Walk], rules: str | None = None) -> Recognised:
     """Count what tells the rule sets apart, and decide by the majority.
 
+    walk: one, or several of one machine.
     rules: the rule set where it is known; the counts are made all the same.
     """
+    walks = [walk] if isinstance(walk, Walk) else walk
     counts = np.zeros(4, np.int64)
-    for rows in chunks(walk):
+    for rows in chain.from_iterable(map(chunks, walks)):
         read_only = rows.leaf & ~rows.write_bit
         found = _evidence(read_only, rows.dirty_bit, rows.bit58, rows.kernel)
         counts += [np.count_nonzero(mask) for mask in found]
-    return _agreed(_decide(counts, rules), walk.kernel, walk.kernel_given)
+    return _agreed(_decide(counts, rules), walks[0].kernel, walks[0].kernel_given)
 
 
 def recognise_census(

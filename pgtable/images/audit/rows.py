@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -120,15 +121,50 @@ class Machine:
     user_code: Intervals  #: pages that user mode may execute
     kernel_code: Intervals  #: pages that the kernel may execute
     kernel: Kernel | None = None  #: who made the entries
+    every_user_code: Intervals | None = None  #: the same of all spaces, where all were walked
 
 
-def find_machine(walk: Walk, memory: Memory, physical_bits: int | None, rules: str) -> Machine:
-    """Collect what rules ask of other rows: tables, code."""
+class Shared(NamedTuple):
+    """What is asked of all spaces where an audit is of more than one."""
+
+    tables: Intervals  #: pages that hold page tables
+    user_code: Intervals  #: pages that user mode may execute in any
+    kernel_code: Intervals  #: pages that the kernel may execute
+
+
+def find_shared(walks: Sequence[Walk]) -> Shared:
+    """Collect what several walks of one machine have together."""
+    user_code, kernel_code = _code_of(walks)
+    nothing = np.empty(0, np.uint64)
+    return Shared(
+        _pages(np.concatenate([nothing, *(walk.tables.pa for walk in walks)])),
+        user_code,
+        kernel_code,
+    )
+
+
+def _code_of(walks: Sequence[Walk]) -> tuple[Intervals, Intervals]:
+    """Return the pages that user mode may execute, and those that the kernel may."""
     user_code, kernel_code = _Collector(), _Collector()
-    for rows in chunks(walk):
+    for rows in chain.from_iterable(map(chunks, walks)):
         code = rows.leaf & ~rows.nx
         for collector, mask in ((user_code, code & rows.user), (kernel_code, code & ~rows.user)):
             collector.add(rows.pa[mask], rows.size[mask])
+    return user_code.intervals(), kernel_code.intervals()
+
+
+def find_machine(
+    walk: Walk,
+    memory: Memory,
+    physical_bits: int | None,
+    rules: str,
+    shared: Shared | None = None,
+) -> Machine:
+    """Collect what rules ask of other rows: tables, code.
+
+    shared: what all spaces have, where the audit is of more than this walk.
+    """
+    user_code, kernel_code = _code_of([walk])
     loops = [report.va | report.level + 1 for report in walk.reports if report.kind == "loop"]
     root = walk.root
     return Machine(
@@ -137,16 +173,17 @@ def find_machine(walk: Walk, memory: Memory, physical_bits: int | None, rules: s
         incomplete=memory.incomplete,
         physical_bits=physical_bits,
         nxe=root.nxe,
-        tables=_pages(walk.tables.pa),
+        tables=_pages(walk.tables.pa) if shared is None else shared.tables,
         missing_tables=_pages(walk.tables.pa[~walk.tables.inside]),
         tops=(root.pa,) if root.user_pa is None else (root.pa, root.user_pa),
         levels=root.levels,
         encryption=root.encryption,
         cow=bits.cow_bit(rules),
         loops=np.array(sorted(loops), np.uint64),
-        user_code=user_code.intervals(),
-        kernel_code=kernel_code.intervals(),
+        user_code=user_code,
+        kernel_code=kernel_code if shared is None else shared.kernel_code,
         kernel=walk.kernel,
+        every_user_code=None if shared is None else shared.user_code,
     )
 
 

@@ -95,6 +95,21 @@ def _alias(rows: Rows, machine: Machine) -> np.ndarray:
     return code | _among(rows, writable & rows.user, machine.user_code.touch)
 
 
+def _alias_elsewhere(rows: Rows, machine: Machine) -> np.ndarray:
+    assert machine.every_user_code is not None
+    writable = rows.leaf & rows.user & rows.writable
+    elsewhere = _among(rows, writable, machine.every_user_code.touch)
+    return elsewhere & ~_among(rows, elsewhere, machine.user_code.touch)
+
+
+def _needs_all_spaces(machine: Machine) -> str | None:
+    return "" if machine.every_user_code is None else None
+
+
+def _user_code(rows: Rows, _: bool) -> np.ndarray:
+    return rows.leaf & ~rows.nx & rows.user
+
+
 def _code(rows: Rows, writer_is_user: bool) -> np.ndarray:
     return rows.leaf & ~rows.nx & (~rows.user | writer_is_user)
 
@@ -328,7 +343,7 @@ RULES = (
     ),
     Rule(
         "table-writable-by-user",
-        "user mode may write to a page that holds a page table of this address space",
+        "user mode may write to a page that holds a page table of what was walked",
         "page tables are the kernel's",
         "high",
         _table_writable,
@@ -341,6 +356,15 @@ RULES = (
         "high",
         _alias,
         partner=_code,
+    ),
+    Rule(
+        "writable-here-executable-there",
+        "user memory that one space may write to and another space executes",
+        "W^X, through two address spaces; a debugger or a shared just-in-time compiler may do it",
+        "high",
+        _alias_elsewhere,
+        partner=_user_code,
+        why_not=_needs_all_spaces,
     ),
     Rule(
         "reserved-bits",

@@ -95,7 +95,13 @@ class _Finder:
             spaces = _distinct(spaces, self.by_pa, stale)
         self._count(spaces, root)
         spaces.sort(key=lambda space: (KINDS.index(space.kind), space.root))
-        return Spaces(spaces, stale, self.notes)
+        half = half.tobytes()
+        for space in spaces:
+            if space.kind == "kernel" and self.by_pa[space.root][_HALF:].tobytes() == half:
+                root = root._replace(pa=space.root)
+        cpus = [cpu for cpu in self.image.cpus if cpu.paging]
+        nxe = not cpus or cpus[0].nxe is not False
+        return Spaces(spaces, stale, self.notes, root._replace(nxe=nxe), self.encryption, nxe)
 
     def _reference(self) -> tuple[Root, PageArray | None, Mapping]:
         """Return the kernel half that most tables have, and the array that it maps."""
@@ -125,7 +131,9 @@ class _Finder:
         levels = self.image.kernel.levels or (told.levels if told else 4)
         if self.image.cpus and self.image.cpus[0].paging:
             levels = self.image.cpus[0].levels
-        root = Root(pa, levels, True, encryption=self.encryption, half="kernel")
+        root = Root(
+            pa, levels, True, encryption=self.encryption, half="kernel", origin="the kernel half"
+        )
         return root, Mapping.of(run_walk(self.image.tables(root), root, _MOST_ENTRIES))
 
     def _like(self, pa: int, half: np.ndarray) -> bool:
@@ -154,7 +162,7 @@ class _Finder:
             return Space(pa, levels, kind, False, why, self.users.get(pa))
         if said is None:
             return None
-        return Space(pa, levels, said[0], True, said[1], self.users.get(pa))
+        return Space(pa, levels, said[0], True, said[1], self.users.get(pa), mm)
 
     def _unnamed(self, pa: int, half: np.ndarray, mapping: Mapping) -> tuple[str, str] | None:
         """Return kind and evidence of a table that no mm holds and the kernel uses."""

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..walk import Root
+
 #: What a space can be, in the order in which they are listed.
 KINDS = ("process", "empty", "poking", "kernel", "trampoline", "unconfirmed")
 
@@ -16,7 +18,7 @@ class Space:
     """One address space.
 
     root: physical address of the top table; user_root: with page-table isolation, of the
-        user's copy; levels: 4 or 5.
+        user's copy; levels: 4 or 5; mm: physical address of the mm that holds it, where known.
     kind: "process"; "empty" (no user tables: it begins or ends); "poking" (user tables that
         map nothing, as the kernel makes for text poking); "kernel" (the kernel's own table);
         "trampoline" (with which processors start); "unconfirmed" (well formed, but the
@@ -36,6 +38,7 @@ class Space:
     certain: bool
     evidence: str
     user_root: int | None = None
+    mm: int | None = None
     cpus: list[int] = field(default_factory=list)
     user_leaves: int = 0
     kernel_leaves: int = 0
@@ -49,7 +52,9 @@ class Space:
         """Return it as plain values, for JSON; addresses as hexadecimal text."""
         user_root = None if self.user_root is None else f"{self.user_root:#x}"
         shared = {f"{root:#x}": size for root, size in self.shared.items()}
-        return asdict(self) | {"root": f"{self.root:#x}", "user_root": user_root, "shared": shared}
+        mm = None if self.mm is None else f"{self.mm:#x}"
+        named = {"root": f"{self.root:#x}", "user_root": user_root, "mm": mm, "shared": shared}
+        return asdict(self) | named
 
 
 @dataclass
@@ -59,6 +64,9 @@ class Spaces:
     spaces: list[Space]
     stale: list[int]  #: physical addresses of copies and of tables that were let go
     notes: list[str]  #: what was found out, or could not be
+    kernel_root: Root | None = None  #: where the kernel half that they share is walked from
+    encryption: int = 0  #: the bit of entries that says "encrypted"
+    nxe: bool = True  #: whether bit 63 means NX
 
     def __iter__(self) -> Iterator[Space]:
         return iter(self.spaces)
@@ -68,6 +76,32 @@ class Spaces:
 
     def __getitem__(self, index: int) -> Space:
         return self.spaces[index]
+
+    def find(self, name: str) -> Space:
+        """Return the space of this name: its number in the list, its root, or "kernel".
+
+        Raises ValueError where there is none of that name.
+        """
+        if name == "kernel":
+            own = [space for space in self.spaces if space.kind == "kernel"]
+            if not own:
+                raise ValueError("no table of the kernel's own was found; name another space")
+            return own[0]
+        try:
+            number = int(name, 0)
+        except ValueError:
+            raise ValueError(
+                f"{name!r} is no space: write its number, its root (0x24d2000) or kernel"
+            ) from None
+        if 0 <= number < len(self.spaces):
+            return self.spaces[number]
+        for space in self.spaces:
+            if number in (space.root, space.user_root):
+                return space
+        raise ValueError(
+            f"there is no space {name}: they have the numbers 0 to {len(self.spaces) - 1}, and"
+            " the roots that 'pgtable spaces' lists"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
