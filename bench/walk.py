@@ -24,7 +24,7 @@ import numpy as np
 
 import pgtable
 from pgtable.images import Image, Walk
-from pgtable.images.reference import Row, reference_walk
+from pgtable.images.reference_walk import Row, reference_walk
 from pgtable.images.synthetic import synthesize, write
 from pgtable.memory import empty
 

@@ -25,9 +25,9 @@ from .engines.reference import reference
 if TYPE_CHECKING:
     from .checks.compare import compare, compare_levels
     from .checks.differential import check
+    from .checks.followed_rules import recognise
     from .checks.law_check import check_laws
     from .checks.laws import LAWS as laws  # noqa: N811
-    from .checks.recognise import recognise
     from .images import open_image
     from .images.audit import audit
     from .images.diff import diff
@@ -47,7 +47,7 @@ _LATER = {
     "laws": ("checks.laws", "LAWS"),
     "open_image": ("images", "open_image"),
     "prove": ("proofs", "prove"),
-    "recognise": ("checks.recognise", "recognise"),
+    "recognise": ("checks.followed_rules", "recognise"),
 }
 
 __version__ = "0.1.0"

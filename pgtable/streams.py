@@ -15,12 +15,11 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .containers import COMPRESSED, HEAD, Container, recognise
 from .unpacking import Unpacked
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-    from .images.containers import Container
 
 STDIN = "standard input"
 
@@ -52,9 +51,6 @@ class Stream(io.RawIOBase):
 
     def _look(self) -> None:
         """Tell what the file is, and what is in it if it is compressed."""
-        # images need much that who reads entries may not
-        from .images.containers import COMPRESSED, HEAD, recognise  # noqa: PLC0415
-
         self.head = self._peek(HEAD)
         self.container = recognise(self.head)
         if self.container is not None and self.container.group == COMPRESSED:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pgtable import bits, encodings, kernels
 from pgtable.cli import main
-from pgtable.images.reference import _absent as reference_absent
+from pgtable.images.reference_walk import _absent as reference_absent
 from pgtable.images.walk import KIND_NAMES
 
 

@@ -20,7 +20,7 @@ from .differential import (
     example,
     inputs_for,
 )
-from .recognise import Recognition, recognise
+from .followed_rules import Recognition, recognise
 from .report import Report, differing, wrap
 from .search import search
 from .subject import LEVELS, name_of, stem_of

@@ -14,9 +14,9 @@ from ..engines.native import native
 from ..engines.switches import Switches
 from . import inputs
 from .differential import comparable, differ, inputs_for
+from .followed_rules import Recognition, recognise
 from .known import KNOWN, Known
 from .laws import LAWS, Case, Law, Outcome, law
-from .recognise import Recognition, recognise
 from .report import Report, Value, aligned, counted, wrap
 from .search import Fails, Input, Search, blocks, fails_anywhere, search
 from .subject import Subject
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Finding:
+class LawFinding:
     """A helper that breaks a law, or is known to."""
 
     law: str
@@ -71,24 +71,24 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class LawReport(Report, Sequence[Finding]):
+class LawReport(Report, Sequence[LawFinding]):
     """What :func:`check_laws` found: a sequence of findings, with all that was looked at."""
 
     engine: str
     rules: Switches  #: whose known exceptions were excused
     recognised: Recognition | None  #: how the rules were found out; None: the engine says them
-    findings: tuple[Finding, ...]
-    exceptions: tuple[Finding, ...]
+    findings: tuple[LawFinding, ...]
+    exceptions: tuple[LawFinding, ...]
     tried: dict[str, int]  #: how many helpers were tried under each law
     inputs: int
     compiled_out: tuple[str, ...] = field(default=())  #: pairs that do nothing in this engine
     held: frozenset[str] = field(default=frozenset())  #: helpers that some law is about
 
     @overload
-    def __getitem__(self, index: int) -> Finding: ...
+    def __getitem__(self, index: int) -> LawFinding: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Finding]: ...
-    def __getitem__(self, index: int | slice) -> Finding | Sequence[Finding]:
+    def __getitem__(self, index: slice) -> Sequence[LawFinding]: ...
+    def __getitem__(self, index: int | slice) -> LawFinding | Sequence[LawFinding]:
         return self.findings[index]
 
     def __len__(self) -> int:
@@ -122,7 +122,7 @@ class LawReport(Report, Sequence[Finding]):
         return [wrap(f"laws of {self.engine}", hang="  "), wrap(f"rules: {self.rules}", hang="  ")]
 
     def finding_lines(
-        self, where: Where | None = None, only: Iterable[Finding] | None = None
+        self, where: Where | None = None, only: Iterable[LawFinding] | None = None
     ) -> Iterator[str]:
         """Give the findings by law; ``where`` gives lines of where a helper is."""
         return _by_law(self.findings if only is None else only, where)
@@ -144,9 +144,9 @@ class LawReport(Report, Sequence[Finding]):
         )
 
 
-def _by_law(findings: Iterable[Finding], where: Where | None = None) -> Iterator[str]:
+def _by_law(findings: Iterable[LawFinding], where: Where | None = None) -> Iterator[str]:
     """Give each law that is broken; levels that break it in the same way in one piece."""
-    groups: dict[Any, list[Finding]] = {}
+    groups: dict[Any, list[LawFinding]] = {}
     for finding in findings:
         values = tuple(value.value for _, value in finding.rows)
         groups.setdefault((finding.law, finding.stem, values), []).append(finding)
@@ -165,9 +165,9 @@ def _by_law(findings: Iterable[Finding], where: Where | None = None) -> Iterator
             yield wrap(f"the same in {others}", "    ")
 
 
-def _summary(exceptions: Iterable[Finding]) -> Iterator[str]:
+def _summary(exceptions: Iterable[LawFinding]) -> Iterator[str]:
     """Give each exception once, with all the helpers that it holds for."""
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    groups: dict[tuple[str, str, str], list[LawFinding]] = {}
     for finding in exceptions:
         groups.setdefault((finding.law, finding.inputs, finding.reason), []).append(finding)
     for (name, limited_to, reason), same in groups.items():
@@ -182,11 +182,11 @@ def _short(value: Value) -> str:
     return str(bool(value.value)) if value.kind == "test" else f"{value.value:#x}"
 
 
-def _pair(finding: Finding) -> str:
+def _pair(finding: LawFinding) -> str:
     return f"{finding.with_}/{finding.helper}" if finding.with_ else finding.helper
 
 
-def _whole(exceptions: Iterable[Finding]) -> Iterator[str]:
+def _whole(exceptions: Iterable[LawFinding]) -> Iterator[str]:
     """Give every exception as a finding is shown, with why it is none."""
     for finding in exceptions:
         yield "\n" + wrap(f"{finding.number}. {finding.law}: {finding.inputs}", "", "   ")
@@ -244,8 +244,8 @@ class _Trial:
 
     def __init__(self, subject: Subject):
         self.subject = subject
-        self.findings: list[Finding] = []
-        self.exceptions: list[Finding] = []
+        self.findings: list[LawFinding] = []
+        self.exceptions: list[LawFinding] = []
         self.compiled_out: list[str] = []
         self.tried: dict[str, int] = {}
         self.held: set[str] = set()
@@ -275,9 +275,9 @@ class _Trial:
 
     def _finding(
         self, law: Law, case: Case, found: Search, tried: int, known: Known | None = None
-    ) -> Finding:
+    ) -> LawFinding:
         assert found.smallest is not None
-        return Finding(
+        return LawFinding(
             law=law.name,
             number=law.number,
             sentence=law.sentence,
@@ -357,9 +357,9 @@ def _is_compiled_out(case: Case, given: inputs.Inputs) -> bool:
     return not fails_anywhere(alive, given)
 
 
-def _blame_one_level(findings: list[Finding], subject: Subject) -> Iterator[Finding]:
+def _blame_one_level(findings: list[LawFinding], subject: Subject) -> Iterator[LawFinding]:
     """Merge what two pairs of levels say where a third pair agrees: one level is odd."""
-    pairs: dict[str, list[Finding]] = {}
+    pairs: dict[str, list[LawFinding]] = {}
     for finding in findings:
         if finding.law == "levels_agree":
             pairs.setdefault(subject.stems[finding.helper], []).append(finding)
@@ -373,7 +373,7 @@ def _blame_one_level(findings: list[Finding], subject: Subject) -> Iterator[Find
             yield _odd_one(*found)
 
 
-def _blamed(finding: Finding, subject: Subject) -> Finding:
+def _blamed(finding: LawFinding, subject: Subject) -> LawFinding:
     """Show as judged the helper of two that is not what the rules have."""
     if (
         finding.with_
@@ -393,14 +393,14 @@ def _is_wrong(name: str, subject: Subject) -> bool:
     return fails_anywhere(differ(helper, ours), inputs_for(helper, 0))
 
 
-def _turned(finding: Finding) -> Finding:
+def _turned(finding: LawFinding) -> LawFinding:
     """Return a finding of two levels with the lower one as what is judged."""
     odd = finding.with_ or finding.helper
     rows = (*finding.rows[:-2], finding.rows[-1], finding.rows[-2])
     return replace(finding, helper=odd, level=odd[:3], with_=finding.helper, rows=rows)
 
 
-def _odd_one(one: Finding, other: Finding) -> Finding:
+def _odd_one(one: LawFinding, other: LawFinding) -> LawFinding:
     names = {one.helper, one.with_} & {other.helper, other.with_}
     if one.helper in names:
         return one

@@ -13,10 +13,10 @@ from ..engines.interface import Engine
 from ..engines.reference import reference
 from ..engines.switches import Switches, resolve
 from .compare import ClassifiedDifference, Comparison, compare
-from .compiled_out import Without, compiled_out
+from .empty_helpers import ReducedEngine, compiled_out
+from .followed_rules import Recognition, matching, recognise
 from .improvements import improvements
-from .law_check import Finding, LawReport, check_laws
-from .recognise import Recognition, matching, recognise
+from .law_check import LawFinding, LawReport, check_laws
 from .report import Report, bit_names, counted, differing, wrap
 from .subject import LEVELS
 from .tree_text import heading, placed
@@ -158,7 +158,7 @@ def check_tree(
     """
     show = progress or (lambda what, done, total: None)
     stubs = compiled_out(engine)
-    checked = Without(engine, stubs)
+    checked = ReducedEngine(engine, stubs)
     recognised = None
     if rules is None:
         recognised = recognise(checked)
@@ -177,7 +177,7 @@ def check_tree(
     )  # fmt: skip
 
 
-def _key(finding: Finding) -> tuple[str, str, str | None]:
+def _key(finding: LawFinding) -> tuple[str, str, str | None]:
     return finding.law, finding.helper, finding.with_
 
 

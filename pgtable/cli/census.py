@@ -9,11 +9,11 @@ from typing import Any
 
 from .. import bits
 from ..census import Census, Counter
+from ..containers import IMAGE
 from ..engines.interface import Engine
 from ..engines.switches import Switches, resolve
 from ..files import entries_of
 from ..images.audit import recognise_census
-from ..images.containers import IMAGE
 from ..images.looks import Looks, refuse_other_than_entries
 from ..images.region_census import Region, by_region, census_of_text, kinds_told
 from ..images.text.meaning import kernel_of_text

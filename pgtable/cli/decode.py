@@ -7,7 +7,7 @@ import argparse
 from typing import Any
 
 from .. import bits
-from ..checks.recognise import recognise
+from ..checks.followed_rules import recognise
 from ..checks.report import wrap
 from ..engines import buffers
 from ..engines.interface import Engine

@@ -104,7 +104,7 @@ def _is_rules(text: str) -> bool:
 
 
 def _subject(args: argparse.Namespace, text: str, compiler: str, flags: str | None) -> Any:
-    from ..proofs.subjects import tree_subject  # noqa: PLC0415
+    from ..proofs.lifted_tree import tree_subject  # noqa: PLC0415
 
     path, shstk, config = split_switches(text)
     if shstk is not None:

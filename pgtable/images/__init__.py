@@ -3,6 +3,6 @@
 
 from .image import Image
 from .opening import FORMATS, open_image
-from .walk import KIND_NAMES, Kind, Report, Tables, Walk
+from .walk import KIND_NAMES, Kind, Tables, Walk, WalkReport
 
-__all__ = ["FORMATS", "KIND_NAMES", "Image", "Kind", "Report", "Tables", "Walk", "open_image"]
+__all__ = ["FORMATS", "KIND_NAMES", "Image", "Kind", "Tables", "Walk", "WalkReport", "open_image"]

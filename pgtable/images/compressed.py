@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..containers import COMPRESSED, Container, recognise
 from ..unpacking import Unpacked
-from .containers import COMPRESSED, Container, recognise
 
 #: A small file may hold endless zeros; beyond this it has to be decompressed on disk.
 MAX_DECOMPRESSED = 4 << 30

@@ -33,7 +33,7 @@ _Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Step:
+class ExplainingStep:
     """One thing that may have happened to an entry."""
 
     name: str
@@ -79,7 +79,7 @@ def _is_swap(entries: np.ndarray, level: str) -> np.ndarray:
 
 
 def _search(
-    steps: Sequence[Step], before: np.ndarray, after: np.ndarray, longest: int
+    steps: Sequence[ExplainingStep], before: np.ndarray, after: np.ndarray, longest: int
 ) -> list[list[str]]:
     """Try all chains, shortest first, on the rows that no shorter one explained."""
     found: list[list[str]] = [[] for _ in before]
@@ -113,24 +113,30 @@ def _search(
 # ---- the steps there are
 
 
-def _steps(engine: Engine, level: str) -> list[Step]:
+def _steps(engine: Engine, level: str) -> list[ExplainingStep]:
     steps = []
     for helper in _maps(engine, level):
         if helper.name.startswith(f"{level}_swp_"):
             continue
         if helper.argument is None:
-            steps.append(Step(helper.name, _plain(helper)))
+            steps.append(ExplainingStep(helper.name, _plain(helper)))
         elif helper.argument == "newprot":
-            steps.append(Step(helper.name, _modify(helper), last=True))
+            steps.append(ExplainingStep(helper.name, _modify(helper), last=True))
         elif helper.argument == "vm_flags":
-            steps.append(Step(helper.name, _with(helper, 0)))
-            steps.append(Step(f"{helper.name}(VM_SHADOW_STACK)", _with(helper, _VM_SHADOW_STACK)))
-    return [*steps, Step("processor:accessed", _accessed), Step("processor:written", _written)]
-
-
-def _swap_steps(engine: Engine, level: str) -> list[Step]:
+            steps.append(ExplainingStep(helper.name, _with(helper, 0)))
+            steps.append(
+                ExplainingStep(f"{helper.name}(VM_SHADOW_STACK)", _with(helper, _VM_SHADOW_STACK))
+            )
     return [
-        Step(helper.name, _plain(helper))
+        *steps,
+        ExplainingStep("processor:accessed", _accessed),
+        ExplainingStep("processor:written", _written),
+    ]
+
+
+def _swap_steps(engine: Engine, level: str) -> list[ExplainingStep]:
+    return [
+        ExplainingStep(helper.name, _plain(helper))
         for helper in _maps(engine, level)
         if helper.name.startswith(f"{level}_swp_")
     ]

@@ -15,7 +15,7 @@ import numpy as np
 
 from .image import Image
 from .opening import open_image
-from .records import RECORD, looks_like_records
+from .page_records import RECORD, looks_like_records
 from .segments import PAGE
 from .top_table import complaint, table_frames
 

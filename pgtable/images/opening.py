@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from . import avml, compressed, containers, elf, flattened, kdump, lime, raw, records
+from .. import containers
+from . import avml, compressed, elf, flattened, kdump, lime, page_records, raw
 from .image import Image
 from .mapped import Identity, MappedFile, all_there
 from .origin import Origin
@@ -22,7 +23,7 @@ _OPENERS: dict[str, Callable[[Path, memoryview], Image]] = {
     "elf": elf.open_elf,
     "lime": lime.open_lime,
     "avml": avml.open_avml,
-    "records": records.open_records,
+    "records": page_records.open_records,
 }
 _READ_AT_ONCE = 1 << 20
 
@@ -117,7 +118,7 @@ def _recognise(path: Path, memory: memoryview) -> str:
     if found is None and memory[-512:][:8] == b"conectix":
         found = containers.recognise(b"conectix")  # a disk of fixed size has its mark at the end
     if found is None:
-        return "records" if records.looks_like_records(memory) else "raw"
+        return "records" if page_records.looks_like_records(memory) else "raw"
     if found.name in FORMATS:
         return found.name
     raise ValueError(found.refusal(path))

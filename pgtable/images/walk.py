@@ -120,7 +120,7 @@ class Root(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
+class WalkReport:
     """Something odd that a walk met.
 
     kind: "shared" (a table reached at ``count`` addresses, ``va`` the first),
@@ -204,7 +204,7 @@ class Walk:
         self.entry = entry
         self.tables = tables
         self.notes = list(root.assumed)
-        self.reports: list[Report] = []
+        self.reports: list[WalkReport] = []
         self.report_counts: dict[str, int] = {}
         self._traits = traits
 
@@ -343,7 +343,7 @@ class Walk:
         """Write all columns as Parquet; ValueError without the extra "parquet"."""
         export.write_parquet(self, path)
 
-    def _report(self, reports: list[Report], total: int | None = None) -> None:
+    def _report(self, reports: list[WalkReport], total: int | None = None) -> None:
         if reports:
             kind = reports[0].kind
             self.report_counts[kind] = len(reports) if total is None else total
@@ -404,12 +404,12 @@ class _Native:
             rows["data"] != 0,
         )
 
-    def loops(self) -> tuple[list[Report], int]:
+    def loops(self) -> tuple[list[WalkReport], int]:
         kept = ffi.new("size_t *")
         total = ffi.new("uint64_t *")
         loops = lib.pgtable_walk_loops(self.walk, kept, total)
         found = [
-            Report("loop", loops[i].va, loops[i].pa, loops[i].level - 1) for i in range(kept[0])
+            WalkReport("loop", loops[i].va, loops[i].pa, loops[i].level - 1) for i in range(kept[0])
         ]
         return found, total[0]
 
@@ -499,17 +499,17 @@ def _report_all(walk: Walk, native: _Native, everywhere: int) -> None:
     tables = walk.tables
     outside = np.flatnonzero(~tables.inside)
     listed = [
-        Report("outside", int(tables.va[i]), int(tables.pa[i]), int(tables.level[i]))
+        WalkReport("outside", int(tables.va[i]), int(tables.pa[i]), int(tables.level[i]))
         for i in outside[:MAX_REPORTS]
     ]
     walk._report(listed, len(outside))
     _report_shared(walk)
     walk._report(*native.loops())
     if everywhere:
-        walk._report([Report("once", 0, walk.root.pa, walk.root.levels, everywhere)])
+        walk._report([WalkReport("once", 0, walk.root.pa, walk.root.levels, everywhere)])
     stopped = native.stopped()
     if stopped is not None:
-        walk._report([Report("limit", stopped, walk.root.pa, walk.root.levels, len(walk))])
+        walk._report([WalkReport("limit", stopped, walk.root.pa, walk.root.levels, len(walk))])
 
 
 def _report_shared(walk: Walk) -> None:
@@ -523,7 +523,7 @@ def _report_shared(walk: Walk) -> None:
     np.add.at(reached, page, tables.reached)
     shared = np.flatnonzero(reached > 1)
     listed = [
-        Report(
+        WalkReport(
             "shared",
             int(tables.va[first[i]]),
             int(tables.pa[first[i]]),

@@ -18,9 +18,9 @@ import pyvex
 import z3
 
 from . import operations
-from .elf import Library
 from .errors import RefusedError
-from .machine import Machine
+from .linked_library import Library
+from .machine import HelperMachine
 from .operations import Bits
 
 logging.getLogger("pyvex").setLevel(logging.CRITICAL)  # what cannot be decoded is told by us
@@ -53,7 +53,7 @@ class Path(NamedTuple):
     result: Any
 
 
-class _State:
+class _RegisterState:
     """Registers, memory and what was assumed on the way to an address."""
 
     def __init__(
@@ -68,9 +68,11 @@ class _State:
         self.memory = memory
         self.conditions = conditions
 
-    def on(self, at: int, *more: z3.BoolRef) -> _State:
+    def on(self, at: int, *more: z3.BoolRef) -> _RegisterState:
         """Return the state at another address, with more assumed."""
-        return _State(at, dict(self.registers), dict(self.memory), (*self.conditions, *more))
+        return _RegisterState(
+            at, dict(self.registers), dict(self.memory), (*self.conditions, *more)
+        )
 
     def read(self, place: int, width: int) -> Bits:
         """Return bits of the registers, which lie one behind the other as VEX has them."""
@@ -105,7 +107,7 @@ class _State:
 class Lifter:
     """Runs functions of a library on terms."""
 
-    def __init__(self, library: Library, machine: Machine):
+    def __init__(self, library: Library, machine: HelperMachine):
         self.library = library
         self.machine = machine
         self._blocks: dict[int, Any] = {}
@@ -130,7 +132,7 @@ class Lifter:
         self,
         start: int,
         arguments: Sequence[Bits],
-        result: Callable[[_State], Any],
+        result: Callable[[_RegisterState], Any],
         memory: dict[int, Bits] | None = None,
     ) -> list[Path]:
         """Return every way from an address until it returns; together they take every input."""
@@ -141,7 +143,7 @@ class Lifter:
         for name, argument in zip(ARGUMENTS, arguments, strict=False):
             registers[_AT[name]] = argument
         stack = {STACK + i: z3.BitVecVal(RETURN >> 8 * i & 0xFF, 8) for i in range(8)}
-        todo = [_State(start, registers, stack | (memory or {}))]
+        todo = [_RegisterState(start, registers, stack | (memory or {}))]
         found: list[Path] = []
         blocks = 0
         while todo:
@@ -171,11 +173,11 @@ class Lifter:
 
     # ---- one block
 
-    def _after_block(self, state: _State) -> list[_State]:
+    def _after_block(self, state: _RegisterState) -> list[_RegisterState]:
         """Run the block at a state's address; return the states that may follow."""
         block = self._block(state.at)
         run = _BlockRun(self, state)
-        after: list[_State] = []
+        after: list[_RegisterState] = []
         for statement in block.statements:
             if statement.tag != "Ist_Exit":
                 run.do(statement)
@@ -198,11 +200,11 @@ class Lifter:
             raise RefusedError("jumps to an address that depends on the entry")
         return [*after, state.on(to)]
 
-    def _possible(self, state: _State, condition: z3.BoolRef) -> bool:
+    def _possible(self, state: _RegisterState, condition: z3.BoolRef) -> bool:
         """Tell whether some input gets here with that condition; not known counts as yes."""
         return self._solver.check(*state.conditions, condition) != z3.unsat
 
-    def _known_instruction(self, state: _State, place: Bits) -> _State:
+    def _known_instruction(self, state: _RegisterState, place: Bits) -> _RegisterState:
         at = operations.constant(place)
         if at is None or self.library.code(at, 3) != _RDPKRU:
             code = "" if at is None else f" ({self.library.code(at, 4).hex(' ')} ...)"
@@ -223,12 +225,12 @@ class Lifter:
                 raise RefusedError(f"cannot be decoded ({error})") from error
         return self._blocks[at]
 
-    def load(self, state: _State, address: int, width: int) -> Bits:
+    def load(self, state: _RegisterState, address: int, width: int) -> Bits:
         """Return what is in memory: what was stored, what the machine holds, or constants."""
         found = [self._byte(state, address + i) for i in range(width // 8)]
         return found[0] if len(found) == 1 else z3.simplify(z3.Concat(*reversed(found)))
 
-    def _byte(self, state: _State, address: int) -> Bits:
+    def _byte(self, state: _RegisterState, address: int) -> Bits:
         if address in state.memory:
             return state.memory[address]
         if abs(address - STACK) < 1 << 20:
@@ -272,7 +274,7 @@ def _require_plain(kind: str) -> None:
 class _BlockRun:
     """The temporaries of one run of a block."""
 
-    def __init__(self, lifter: Lifter, state: _State):
+    def __init__(self, lifter: Lifter, state: _RegisterState):
         self.lifter = lifter
         self.state = state
         self.temporaries: dict[int, Bits] = {}

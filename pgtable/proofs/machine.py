@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import z3
 
-from .elf import Library, Variable
+from .linked_library import Library, Variable
 
 Bits: TypeAlias = z3.BitVecRef
 
@@ -40,7 +40,7 @@ def _word(value: int) -> Bits:
     return z3.BitVecVal(value, 64)
 
 
-class Machine:
+class HelperMachine:
     """What helpers read of the machine.
 
     feature: where the bit of shadow stacks is in boot_cpu_data, counted in bits;

@@ -16,12 +16,12 @@ from ..engines.interface import HelperInfo
 from ..engines.switches import COMBINATIONS, RULES
 from . import terms
 from .errors import RefusedError
-from .laws import BOTH, prove_laws, settings_of, told_once
+from .law_proofs import BOTH, prove_laws, settings_of, told_once
+from .lifted_tree import ARGUMENT, ENTRY, LiftedTree, tree_subject
 from .lifting import variables
 from .machine import ENCRYPTION, PHYSICAL_MASK, PLAIN, PLAIN_SAID, SHSTK
 from .results import Proof, Proofs, in_words
 from .solving import Question
-from .subjects import ARGUMENT, ENTRY, Subject, tree_subject
 
 #: Called as progress(done, total), in helpers.
 Progress = Callable[[int, int], None]
@@ -38,8 +38,8 @@ class Expected(NamedTuple):
 
 
 def prove(
-    tree: str | os.PathLike[str] | Subject,
-    against: str | os.PathLike[str] | Subject | None = None,
+    tree: str | os.PathLike[str] | LiftedTree,
+    against: str | os.PathLike[str] | LiftedTree | None = None,
     *,
     generated: str | os.PathLike[str] | None = None,
     config: Mapping[str, bool] | None = None,
@@ -58,7 +58,7 @@ def prove(
     another result, or finds one.  Nothing of the tree is run.
 
     tree, against: what :func:`pgtable.kernel_tree` takes, or a subject of
-        :func:`pgtable.proofs.subjects.tree_subject`.  ``against`` may also name rules
+        :func:`pgtable.proofs.lifted_tree.tree_subject`.  ``against`` may also name rules
         ("cow", "base", "saved_dirty"); None: the reference with the rules whose helpers
         the tree has.  Shadow stacks are on and off in one proof.
     generated, config, compiler, flags: as for kernel_tree, of both trees.
@@ -74,7 +74,7 @@ def prove(
     the tree has not, OSError for a directory that cannot be written.
     """
     options = {"generated": generated, "config": config, "compiler": compiler, "flags": flags}
-    subject = tree if isinstance(tree, Subject) else tree_subject(tree, **options)  # type: ignore[arg-type]
+    subject = tree if isinstance(tree, LiftedTree) else tree_subject(tree, **options)  # type: ignore[arg-type]
     expected, name, others = _expectations(subject, against, options)
     names = _chosen(subject, helpers)
     shared = [each for each in names if each in expected or each in others]
@@ -87,7 +87,7 @@ def prove(
     if certificates is not None:
         _write(Path(certificates), [*found, *about_laws])
     said = dict(subject.machine.read)
-    if isinstance(against, Subject):
+    if isinstance(against, LiftedTree):
         said |= against.machine.read
     without = tuple(each for each in names if each not in shared)
     return Proofs(
@@ -96,7 +96,7 @@ def prove(
 
 
 def _laws(
-    subject: Subject, against: object, names: Sequence[str], seconds: float
+    subject: LiftedTree, against: object, names: Sequence[str], seconds: float
 ) -> tuple[Proof, ...]:
     """Return the proofs of all laws."""
     subject.lift(name for name in names if name not in subject.terms | subject.refused)
@@ -106,7 +106,7 @@ def _laws(
     return tuple(told_once(prove_laws(subject, settings, seconds)))
 
 
-def _chosen(subject: Subject, helpers: Sequence[str]) -> list[str]:
+def _chosen(subject: LiftedTree, helpers: Sequence[str]) -> list[str]:
     for each in helpers:
         if each not in subject.names:
             raise ValueError(f"{subject.name} has no helper {each}; kernel list shows those it has")
@@ -117,17 +117,19 @@ _Expectations = tuple[dict[str, Callable[[], Expected]], str, Mapping[str, str]]
 
 
 def _expectations(
-    subject: Subject, against: str | os.PathLike[str] | Subject | None, options: dict[str, Any]
+    subject: LiftedTree,
+    against: str | os.PathLike[str] | LiftedTree | None,
+    options: dict[str, Any],
 ) -> _Expectations:
     """Return what each helper is held to, whose that is, and what of it is refused."""
     if against is None or (against in RULES and not Path(str(against)).is_dir()):
         rules = _rules_of(subject) if against is None else str(against)
         return _of_reference(rules, subject)
-    other = against if isinstance(against, Subject) else tree_subject(against, **options)
+    other = against if isinstance(against, LiftedTree) else tree_subject(against, **options)
     return _of_tree(other, subject), other.name, {}
 
 
-def _of_tree(other: Subject, subject: Subject) -> dict[str, Callable[[], Expected]]:
+def _of_tree(other: LiftedTree, subject: LiftedTree) -> dict[str, Callable[[], Expected]]:
     def of(name: str) -> Expected:
         if name not in other.terms:
             other.lift([name])
@@ -139,7 +141,7 @@ def _of_tree(other: Subject, subject: Subject) -> dict[str, Callable[[], Expecte
     return {name: lambda name=name: of(name) for name in other.names}  # type: ignore[misc]
 
 
-def _rules_of(subject: Subject) -> str:
+def _rules_of(subject: LiftedTree) -> str:
     """Return the rules whose own helpers a tree has."""
     for rules, endings in _OWN.items():
         if any(name.endswith(endings) for name in subject.names):
@@ -147,7 +149,7 @@ def _rules_of(subject: Subject) -> str:
     return "base"
 
 
-def _of_reference(rules: str, subject: Subject) -> _Expectations:
+def _of_reference(rules: str, subject: LiftedTree) -> _Expectations:
     config = subject.shadow_stack_option if rules == "cow" else rules != "base"
     settings = [each for each in COMBINATIONS if (each.rules, each.config) == (rules, config)]
     by_setting = [terms.defined(each) for each in settings]
@@ -171,7 +173,7 @@ def _applied(helper: tuple[HelperInfo, Callable[..., Any]]) -> z3.BitVecRef:
 
 
 def _proof(
-    subject: Subject,
+    subject: LiftedTree,
     name: str,
     expected: Mapping[str, Callable[[], Expected]],
     others: Mapping[str, str],
@@ -191,7 +193,7 @@ def _proof(
         return Proof(name, level, "refused", reason=str(error))
 
 
-def _decided(subject: Subject, name: str, wanted: Expected, seconds: float) -> Proof:
+def _decided(subject: LiftedTree, name: str, wanted: Expected, seconds: float) -> Proof:
     info, term = subject.infos[name], subject.terms[name]
     if (info.kind, info.argument is None) != (wanted.info.kind, wanted.info.argument is None):
         raise RefusedError("takes or gives something else than the other of that name")

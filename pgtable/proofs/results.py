@@ -11,7 +11,7 @@ from ..checks.report import Report, aligned, bit_names, counted, wrap
 from ..checks.report import Value as ShownValue
 from ..engines.interface import HelperInfo
 from .machine import PLAIN_SAID
-from .solving import Condition, Literal, Question
+from .solving import DifferenceCondition, Literal, Question
 
 #: What can come of a proof.
 STATUSES = ("proved", "refuted", "refused")
@@ -164,7 +164,7 @@ class Proofs(Report, Sequence[Proof]):
 
 
 def in_words(
-    condition: Condition, info: HelperInfo, differs: str = "differs", who: str = "differs"
+    condition: DifferenceCondition, info: HelperInfo, differs: str = "differs", who: str = "differs"
 ) -> str:
     """Return for which inputs a helper differs (or whatever ``differs`` says), by names of bits."""
     cases = [_named(case, info) or "every entry" for case in condition.cases]

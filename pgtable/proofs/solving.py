@@ -25,7 +25,7 @@ class Literal(NamedTuple):
     value: int
 
 
-class Condition(NamedTuple):
+class DifferenceCondition(NamedTuple):
     """When two results differ: in any of these cases, each of which fixes some bits."""
 
     cases: tuple[tuple[Literal, ...], ...]
@@ -101,7 +101,7 @@ class Question:
             self._solver.add(count == z3.Sum([z3.ZeroExt(7, bit) for bit in bits]))
         return count
 
-    def condition(self, variables: Sequence[Bits]) -> Condition:
+    def condition(self, variables: Sequence[Bits]) -> DifferenceCondition:
         """Return for which inputs the goal holds, in bits of the variables."""
         always = self._always(variables)
         other = Question(z3.Not(self.goal), self._assumptions, self._seconds)
@@ -110,13 +110,13 @@ class Question:
         while len(cases) < MOST_CASES:
             model = self.has_answer(*seen)
             if model is None:
-                return Condition(tuple(cases), True, always)
+                return DifferenceCondition(tuple(cases), True, always)
             case = other.excluded_by(_literals(model, variables), variables)
             if case is None:
                 break
             cases.append(case)
             seen.append(z3.Not(z3.And(*(_term(each, variables) for each in case))))
-        return Condition(tuple(cases), False, always)
+        return DifferenceCondition(tuple(cases), False, always)
 
     def excluded_by(
         self, literals: list[Literal], variables: Sequence[Bits]

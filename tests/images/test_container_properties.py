@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pgtable
-from pgtable.images import containers
+from pgtable import containers
 
 DATA = Path(__file__).parents[1] / "data"
 CASES = DATA / "cases"

@@ -13,7 +13,7 @@ import pytest
 import pgtable
 from pgtable.images import Kind, Walk
 from pgtable.images import walk as walk_module
-from pgtable.images.reference import reference_walk
+from pgtable.images.reference_walk import reference_walk
 
 PAGE = 4096
 PRESENT, RW, USER, NX = 1, 2, 4, 1 << 63

@@ -16,9 +16,9 @@ pytest.importorskip("pyvex", reason="the extra prove is not installed")
 import z3
 
 from pgtable.proofs import operations, prove
+from pgtable.proofs.lifted_tree import ARGUMENT, ENTRY, tree_subject
 from pgtable.proofs.lifting import _BlockRun
 from pgtable.proofs.machine import ENCRYPTION, PHYSICAL_MASK, SHSTK
-from pgtable.proofs.subjects import ARGUMENT, ENTRY, tree_subject
 
 TREE = DATA / "mini_tree"
 ALL_BITS = 2**52 - 1

@@ -20,7 +20,7 @@ from ..image import Image
 from ..regions import SIZES, Runs, runs
 from ..spaces.model import Space
 from ..walk import MAX_REPORTS, Walk
-from .memory import find_memory
+from .machine_memory import find_memory
 from .recognise import Recognised, recognise, recognise_census
 from .rows import Machine, chunks, find_machine
 from .rules import RULES, SEVERITIES, Rule

@@ -11,8 +11,8 @@ from .. import content
 from ..image import Image
 from ..start import find_reader
 from ..walk import Root, Walk, run_walk
+from .candidates import MOST, find_tops
 from .model import KINDS, Space, Spaces
-from .search import MOST, find_tops
 from .struct_page import Mapping, PageArray, find_array
 from .summary import count_kernel, count_user, share
 

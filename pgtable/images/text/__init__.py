@@ -21,17 +21,17 @@ from .bad_map import BadPageMap
 from .crash import Crash
 from .evidence import Evidence
 from .foreign import Foreign
+from .log_report import LogReport
 from .memory_words import MemoryWords
 from .oops import Oops
 from .plain import Plain
 from .ptdump import InsecureMapping, PageTablesFile
 from .qemu import InfoTlb
 from .records import Format, Place, Record, Text
-from .report import Report
 from .source import as_text, plain_lines
-from .streams import Stream, split
+from .writers import WriterText, split
 
-__all__ = ["FORMATS", "Record", "Report", "Text", "as_text", "parse"]
+__all__ = ["FORMATS", "Record", "LogReport", "Text", "as_text", "parse"]
 
 #: What is understood; where two match the same words, the first has them.
 FORMATS: tuple[type[Format], ...] = (
@@ -86,7 +86,7 @@ def parse(text: str | bytes | Iterable[str]) -> Text:
     )
 
 
-def _read(stream: Stream) -> tuple[list[Format], set[int]]:
+def _read(stream: WriterText) -> tuple[list[Format], set[int]]:
     """Return the formats, each with what it found, and the lines that they understood."""
     formats = [make() for make in FORMATS]
     for format_ in formats:
@@ -111,7 +111,7 @@ def _of_x86(formats: list[Format]) -> list[Record]:
     return [record for format_ in kept for record in format_.records]
 
 
-def _lines(stream: Stream, first: int, last: int) -> list[int]:
+def _lines(stream: WriterText, first: int, last: int) -> list[int]:
     start = first + len(stream.text[first : last + 1]) - len(stream.text[first : last + 1].lstrip())
     numbers = {stream.line_at(start), stream.line_at(last)}
     place = stream.text.find("\n", start, last)

@@ -8,9 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from typing import ClassVar
 
+from .log_report import LogReport
 from .oops import NEAR, TWO_OPEN
 from .records import LEVEL_NUMBERS, Format, Place, Record, covered_from, top_down
-from .report import Report
 
 _LEVEL = r"(pte|pmd|pud|p4d|pgd)"
 _VALUE = r"(?:(?:0x)?[0-9a-f]{1,16}(?![\w*?.])|\S+)"
@@ -43,17 +43,17 @@ class BadPageMap(Format):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reports: list[Report] = []
-        self._open: list[Report] = []  # reports whose address has not come yet
+        self.reports: list[LogReport] = []
+        self._open: list[LogReport] = []  # reports whose address has not come yet
         self._came = 0
-        self._last: Report | None = None
+        self._last: LogReport | None = None
         self._swapfile: tuple[int, re.Match[str]] | None = None
         self._above: list[tuple[int, int, list[tuple[str, int]]]] = []  # word, line, entries
         self._suppressed = 0
-        self._maps: list[Report] = []
+        self._maps: list[LogReport] = []
         self._words: list[int] = []  # where each of them begins
         self._own: dict[int, list[tuple[int, int]]] = {}  # level and entry, by id of the report
-        self._narrow: list[Report] = []  # addresses of 32 bits: not x86-64's
+        self._narrow: list[LogReport] = []  # addresses of 32 bits: not x86-64's
 
     def take(self, what: str, match: re.Match[str], place: Place) -> None:
         """Take a line of a report."""
@@ -71,13 +71,13 @@ class BadPageMap(Format):
             found = [(name, int(text, 16)) for name, text in values if text]
             self._above.append((place.word, place.line(), found))
 
-    def _near(self, word: int) -> list[Report]:
+    def _near(self, word: int) -> list[LogReport]:
         """Return the reports of maps that begin not far above, the nearest last."""
         after = bisect_right(self._words, word)
         return self._maps[bisect_left(self._words, word - NEAR) : after]
 
     def _map(self, match: re.Match[str], place: Place) -> None:
-        report = Report(_MAP, place.line(), place.word, comm=match["comm"].strip())
+        report = LogReport(_MAP, place.line(), place.word, comm=match["comm"].strip())
         self._open = [old for old in self._open if place.word - old.word <= NEAR]
         if not self._open:
             self._came = 0
@@ -97,7 +97,7 @@ class BadPageMap(Format):
             if match[group] is not None:
                 self._add(report, place.line(match.start(group)), level, match[group])
 
-    def _add(self, report: Report, line: int, level: str, text: str) -> None:
+    def _add(self, report: LogReport, line: int, level: str, text: str) -> None:
         if not re.fullmatch(r"(?:0x)?[0-9a-f]{1,16}", text):
             self.unreadable.append((line, f"{level}:{text[:40]}"))
             return
@@ -107,7 +107,7 @@ class BadPageMap(Format):
 
     def _bad(self, match: re.Match[str], place: Place) -> None:
         level = LEVEL_NUMBERS[match[1].upper()]
-        report = Report("bad table", place.line(), place.word)
+        report = LogReport("bad table", place.line(), place.word)
         self.reports.append(report)
         record = Record(place.line(match.start(3)), self.name, level, None, int(match[3], 16))
         record.report = report
@@ -163,7 +163,7 @@ class BadPageMap(Format):
         report, own = (same or by_report)[-1]
         others = {r.address for r, _ in (same or by_report)} - {report.address}
         if others or report.ambiguous:
-            report, own = Report(_MAP, line, word, ambiguous=True), []
+            report, own = LogReport(_MAP, line, word, ambiguous=True), []
         for level, entry in top_down(values, report.five_levels):
             if (level, entry) not in own:
                 self.records.append(Record(line, self.name, level, None, entry, report=report))

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from .log_report import FACTS
 from .records import Format, Place
-from .report import FACTS
 
 
 class Listener(Protocol):

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ... import bits
-from .records import Record, Text
-from .report import (
+from .log_report import (
     FAULT_INSTR,
     FAULT_PK,
     FAULT_PROT,
@@ -20,8 +19,9 @@ from .report import (
     FAULT_USER,
     FAULT_WRITE,
     SAYINGS,
-    Report,
+    LogReport,
 )
+from .records import Record, Text
 
 #: Physical address bits that common processors have at most, where the text says nothing.
 COMMON_PHYSICAL_BITS = 46
@@ -189,7 +189,7 @@ def _numbers(mask: int) -> str:
 # ---- a report
 
 
-def _report(report: Report) -> None:
+def _report(report: LogReport) -> None:
     """Compare what a report says in several places."""
     codes = set(report.error_codes)
     if len(codes) > 1:
@@ -207,7 +207,7 @@ def _report(report: Report) -> None:
             )
 
 
-def _fault(report: Report, walk: Sequence[Record], physical_bits: int | None) -> None:
+def _fault(report: LogReport, walk: Sequence[Record], physical_bits: int | None) -> None:
     """Compare the error code of a page fault with the entries on the way."""
     code, last = report.error_code, walk[-1]
     if "BAD" in report.says:
@@ -233,7 +233,7 @@ def _fault(report: Report, walk: Sequence[Record], physical_bits: int | None) ->
         _permission(report, walk, code or 0)
 
 
-def _absent(report: Report, last: Record, absent: Sequence[Record], complete: bool) -> None:
+def _absent(report: LogReport, last: Record, absent: Sequence[Record], complete: bool) -> None:
     if absent:
         absent[0].evidence.append("the report says not-present page, and PRESENT is 0")
         where = absent[0].va
@@ -279,7 +279,7 @@ def _reserved(walk: Sequence[Record], physical_bits: int | None) -> None:
         )
 
 
-def _permission(report: Report, walk: Sequence[Record], code: int) -> None:
+def _permission(report: LogReport, walk: Sequence[Record], code: int) -> None:
     """Say which bit forbade the access, or that none does."""
     reasons = []
     user = code & FAULT_USER

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from .log_report import LogReport
 from .records import Format, Place, Record, covered_from, top_down
-from .report import Report
 
 _NAMES = ("PGD", "P4D", "PUD", "PMD", "PTE")
 _HEX = r"(?:0x)?[0-9a-f]{1,16}\b"
@@ -26,7 +26,7 @@ TWO_OPEN = "two reports are open and the lines name no caller: which one is mean
 class _Group:
     """The entries that belong together, top first."""
 
-    report: Report
+    report: LogReport
     word: int
     end: int
     ambiguous: bool
@@ -62,12 +62,12 @@ class Oops(Format):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reports: list[Report] = []
-        self._open: list[Report] = []  # faults whose entries have not come yet
+        self.reports: list[LogReport] = []
+        self._open: list[LogReport] = []  # faults whose entries have not come yet
         self._came = 0  # groups of entries since several are open
         self._group: _Group | None = None
         self._groups: list[_Group] = []
-        self._last: Report | None = None
+        self._last: LogReport | None = None
 
     def take(self, what: str, match: re.Match[str], place: Place) -> None:
         """Take a fault's first line, or an entry."""
@@ -84,7 +84,7 @@ class Oops(Format):
     def _fault(self, match: re.Match[str], place: Place) -> None:
         self._expire(place.word)
         address = 0 if match[1] == "(null)" else int(match[1], 16)
-        report = Report("page fault", place.line(), place.word, address)
+        report = LogReport("page fault", place.line(), place.word, address)
         if len(match[1]) > 16:
             report.address = None
         if "Corrupted" in match[0]:
@@ -128,7 +128,7 @@ class Oops(Format):
         if self._open and not ambiguous:
             report = self._open.pop(0)  # where several are open, all have the same address
         else:
-            report = Report("page fault", place.line(), place.word, ambiguous=ambiguous)
+            report = LogReport("page fault", place.line(), place.word, ambiguous=ambiguous)
             self.reports.append(report)
             self._came += 1
             if ambiguous and self._came >= len(self._open):
@@ -178,7 +178,7 @@ class Oops(Format):
             self.records[-1].note = "the top level: 4, or 5 on a machine with five"
 
     @staticmethod
-    def _compare_levels(report: Report, values: dict[str, int]) -> None:
+    def _compare_levels(report: LogReport, values: dict[str, int]) -> None:
         if "P4D" not in values or report.five_levels is None:
             return
         if report.five_levels is (values["P4D"] == values["PGD"]):

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...bits import ALL
-from .report import Report
-from .streams import Stream
+from .log_report import LogReport
+from .writers import WriterText
 
 #: Names of the levels as texts print them; PGD is 5 where there are five levels.
 LEVEL_NUMBERS = {"PTE": 1, "PMD": 2, "PUD": 3, "P4D": 4, "PGD": 4}
@@ -35,7 +35,7 @@ class Record:
     count: int = 1  #: how many entries in a row
     note: str = ""
     place: int | None = None  #: the address of the entry itself, where the text says it
-    report: Report | None = None  #: what the text says around it
+    report: LogReport | None = None  #: what the text says around it
     printed: dict[str, Any] = field(default_factory=dict)  #: what its line says of its meaning
     evidence: list[str] = field(default_factory=list)  #: what the text says that fits
     warnings: list[str] = field(default_factory=list)  #: what does not fit or cannot be
@@ -45,7 +45,7 @@ class Record:
 class Place:
     """Where a match starts: its stream, and how far into it."""
 
-    stream: Stream
+    stream: WriterText
     position: int
 
     def line(self, position: int | None = None) -> int:
@@ -70,7 +70,7 @@ class Text:
     lost: Mapping[str, str]
     notes: Sequence[str]
     ignored: int
-    reports: Sequence[Report] = ()
+    reports: Sequence[LogReport] = ()
     foreign: Sequence[str] = ()  #: page tables that are not x86-64's, each with its line
     kernel: str | None = None  #: the version, where the text names one and no other
 

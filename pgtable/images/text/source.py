@@ -134,7 +134,7 @@ class _is_terminal_wrap:  # noqa: N801 - a predicate with what it has found out
     def __init__(self, lines: list[tuple[int, str]], width: int) -> None:
         # a log whose records all start with a prefix, and whose other lines all follow a
         # line that is exactly as wide as the widest
-        from .streams import starts_record  # noqa: PLC0415 - streams is made of these lines
+        from .writers import starts_record  # noqa: PLC0415 - streams is made of these lines
 
         self._continues: set[int] = set()
         if width < _TERMINAL:

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgtable.images import containers
-from pgtable.images.containers import HEAD, recognise
+from pgtable import containers
+from pgtable.containers import HEAD, recognise
 
 SWAP = bytes(4086)
 

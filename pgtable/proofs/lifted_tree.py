@@ -16,10 +16,10 @@ from ..kernel_trees.library import LIBRARY
 from ..kernel_trees.library_cache import built
 from ..kernel_trees.locate import locate
 from ..kernel_trees.recipe import Recipe
-from .elf import Library
 from .errors import RefusedError
 from .lifting import Lifter
-from .machine import Machine
+from .linked_library import Library
+from .machine import HelperMachine
 
 ENTRY, ARGUMENT = z3.BitVecs("entry argument", 64)
 
@@ -30,7 +30,7 @@ FLAGS = "-O2 -mno-mmx -mno-sse -mno-sse2 -mno-avx"
 _GIVES = ("pte", "pmd", "pud", "p4d", "pgd", "val", "swp", "val", "test")
 
 
-class Subject:
+class LiftedTree:
     """A tree's helpers as terms of ENTRY, ARGUMENT and the machine.
 
     terms: by name, for helpers that could be lifted.
@@ -53,8 +53,8 @@ class Subject:
         self.refused: dict[str, str] = {}
         self.paths = 0
         self._signatures = signatures
-        lifter = Lifter(library, Machine())
-        self.machine = Machine(_feature(lifter))
+        lifter = Lifter(library, HelperMachine())
+        self.machine = HelperMachine(_feature(lifter))
         self._lifter = Lifter(library, self.machine)
 
     def lift(self, names: Iterable[str]) -> None:
@@ -94,7 +94,7 @@ def tree_subject(
     config: Mapping[str, bool] | None = None,
     compiler: str = "gcc",
     flags: str | None = None,
-) -> Subject:
+) -> LiftedTree:
     """Compile a tree's helpers, as :func:`pgtable.kernel_tree` does, and read the result.
 
     Nothing of the tree is loaded or run.  Raises KernelTreeError.
@@ -121,4 +121,4 @@ def tree_subject(
     name = f"kernel_tree({tree.release!r}{settings}), {recipe.compiler.name}"
     if flags is not None:
         name += f" {flags}"
-    return Subject(name, library, signatures, configured)
+    return LiftedTree(name, library, signatures, configured)

@@ -44,7 +44,7 @@ def starts_record(line: str) -> bool:
 
 
 @dataclass
-class Stream:
+class WriterText:
     """What one writer wrote, without prefixes."""
 
     key: tuple[str, str, str] = ("", "", "")  #: host, tag, caller id
@@ -77,7 +77,7 @@ class Stream:
         return bisect_right(self._words, position)
 
 
-def split(lines: Iterable[tuple[int, str]]) -> list[Stream]:
+def split(lines: Iterable[tuple[int, str]]) -> list[WriterText]:
     """Return the streams of numbered lines, prefixes taken off.
 
     A line without a prefix belongs to the record before it.
@@ -85,7 +85,7 @@ def split(lines: Iterable[tuple[int, str]]) -> list[Stream]:
     numbered = _without_lead(list(lines))
     text = "\n".join(line for _, line in numbered)
     starts = _starts(numbered)
-    streams: dict[tuple[str, str, str], Stream] = {}
+    streams: dict[tuple[str, str, str], WriterText] = {}
     place, end, key = 0, 0, ("", "", "")
     for match in _PREFIX.finditer(text):
         if match.end() == match.start() or not match[0].strip():
@@ -133,7 +133,7 @@ def _starts(numbered: list[tuple[int, str]]) -> list[int]:
 
 
 def _put(
-    streams: dict[tuple[str, str, str], Stream],
+    streams: dict[tuple[str, str, str], WriterText],
     key: tuple[str, str, str],
     body: str,
     place: int,
@@ -144,7 +144,7 @@ def _put(
     """Append a record, which may have several lines, to its stream."""
     if not body:
         return
-    stream = streams.setdefault(key, Stream(key))
+    stream = streams.setdefault(key, WriterText(key))
     first = max(0, bisect_right(starts, place) - 1)
     for offset, line in enumerate(body.removesuffix("\n").split("\n")):
         number = numbered[min(first + offset, len(numbered) - 1)][0]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 import pgtable
-from pgtable.checks.compiled_out import FAMILIES, OPTIONS, Without, compiled_out
+from pgtable.checks.empty_helpers import FAMILIES, OPTIONS, ReducedEngine, compiled_out
 from pgtable.checks.subject import name_of
 from pgtable.engines.interface import Helper, HelperInfo
 from pgtable.engines.reference import ReferenceEngine
@@ -49,7 +49,7 @@ def test_a_whole_family_is_compiled_out(family, level):
     names = family_at(family, level)
     engine = with_stubs(names)
     assert compiled_out(engine) == names
-    left = Without(engine, names)
+    left = ReducedEngine(engine, names)
     assert list(left.helpers) == [name for name in engine.helpers if name not in names]
     found = pgtable.check_laws(left, rules=SAVED_DIRTY)
     assert found.clean, str(found)
@@ -68,7 +68,7 @@ def test_a_family_of_one_is_compiled_out_only_where_its_option_is_off():
 def test_one_of_a_family_alone_is_a_fault(name):
     engine = with_stubs([name])
     assert compiled_out(engine) == []
-    assert not pgtable.check_laws(Without(engine, []), rules=SAVED_DIRTY).clean
+    assert not pgtable.check_laws(ReducedEngine(engine, []), rules=SAVED_DIRTY).clean
 
 
 @pytest.mark.parametrize("name", ["pmd_wrprotect", "pte_mkold", "pud_dirty"])
@@ -99,7 +99,7 @@ def test_empty_only_where_huge_pages_are_not_built_in(level, stubs, found):
 
 
 def test_what_is_left_runs():
-    engine = Without(pgtable.native(), ["pte_mkold"])
+    engine = ReducedEngine(pgtable.native(), ["pte_mkold"])
     assert engine.pte_wrprotect(0x867) == pgtable.pte_wrprotect(0x867)
     assert engine.chain("pte_wrprotect", "pte_dirty")(0x867) is True
     with pytest.raises(pgtable.UnknownHelperError):

@@ -65,7 +65,7 @@ FACTS = {
 
 
 @dataclass(eq=False)
-class Report:
+class LogReport:
     """One oops, one ``Bad page map``, with everything that its lines say.
 
     Numbers are as printed; None: it is not printed.

@@ -107,7 +107,7 @@ def _does_nothing(helper: Helper) -> bool:
     return bool((results == entries).all() or not results.any())
 
 
-class Without(Engine):
+class ReducedEngine(Engine):
     """An engine without some of its helpers."""
 
     def __init__(self, engine: Engine, names: list[str]):

@@ -21,10 +21,10 @@ from ..engines.interface import MISSING, Engine, Helper, HelperInfo
 from ..engines.switches import COMBINATIONS, Switches
 from . import terms
 from .errors import RefusedError
+from .lifted_tree import ARGUMENT, ENTRY, LiftedTree
 from .machine import PLAIN, SHSTK
 from .results import Proof, in_words
 from .solving import Question
-from .subjects import ARGUMENT, ENTRY, Subject
 
 #: What is said of a result that does not depend on the processor.
 BOTH = "shadow stacks on or off"
@@ -51,7 +51,7 @@ class TermHelper(Helper):
 class TermEngine(Engine):
     """A tree's helpers in one setting of the processor, on the plain machine."""
 
-    def __init__(self, subject: Subject, switches: Switches, shstk: bool):
+    def __init__(self, subject: LiftedTree, switches: Switches, shstk: bool):
         self.name = subject.name
         self.switches = switches
         self.configured = subject.configured
@@ -78,7 +78,7 @@ def settings_of(rules: str, config: bool, feature: bool) -> list[tuple[Switches,
 
 
 def prove_laws(
-    subject: Subject, settings: Sequence[tuple[Switches, bool]], seconds: float
+    subject: LiftedTree, settings: Sequence[tuple[Switches, bool]], seconds: float
 ) -> Iterator[Proof]:
     """Prove every law of every helper that was lifted, in each setting."""
     decided: dict[int, Question] = {}
@@ -87,7 +87,7 @@ def prove_laws(
         held_to = checks.Subject(engine, switches)
         for law in LAWS:
             for case in law.cases(held_to):
-                yield _Trial(law, case, held_to, shstk, seconds).proof(decided)
+                yield _LawProof(law, case, held_to, shstk, seconds).proof(decided)
 
 
 def told_once(found: Iterable[Proof]) -> Iterator[Proof]:
@@ -100,7 +100,7 @@ def told_once(found: Iterable[Proof]) -> Iterator[Proof]:
         yield replace(one, assuming=BOTH) if others else one
 
 
-class _Trial:
+class _LawProof:
     """One helper under one law, in one setting."""
 
     def __init__(self, law: Law, case: Case, subject: checks.Subject, shstk: bool, seconds: float):
