@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import pgtable
-from pgtable.engines import compiled
+from pgtable.engines import loop_engine
 from pgtable.engines.switches import COMBINATIONS
 
 SHORT = range(131)
@@ -212,7 +212,7 @@ OLD = 0xA5
 @pytest.mark.parametrize("stream", [False, True])
 def test_every_kind_of_call_out_of_place(usable_isa, stream, memory, samples, monkeypatch) -> None:
     if stream:
-        monkeypatch.setattr(compiled, "LARGE_FROM", 1)
+        monkeypatch.setattr(loop_engine, "LARGE_FROM", 1)
     native, reference = pgtable.native(isa=usable_isa), pgtable.reference()
     expected = {}
     for name, (call, gives_bools) in calls(reference).items():
@@ -237,7 +237,7 @@ def test_every_kind_of_call_out_of_place(usable_isa, stream, memory, samples, mo
 @pytest.mark.parametrize("stream", [False, True])
 def test_every_kind_of_map_in_place(usable_isa, stream, memory, samples, monkeypatch) -> None:
     if stream:
-        monkeypatch.setattr(compiled, "LARGE_FROM", 1)
+        monkeypatch.setattr(loop_engine, "LARGE_FROM", 1)
     native, reference = pgtable.native(isa=usable_isa), pgtable.reference()
     expected = {}
     for name, (call, gives_bools) in calls(reference).items():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pgtable
-from pgtable.engines import compiled
+from pgtable.engines import loop_engine
 from pgtable.engines.switches import COMBINATIONS
 
 ALL = 2**64 - 1
@@ -76,9 +76,9 @@ def as_chain(steps):
     return pgtable.chain(*(step if len(step) == 2 else step[0] for step in steps))
 
 
-@pytest.mark.parametrize("large_from", [compiled.LARGE_FROM, 1])
+@pytest.mark.parametrize("large_from", [loop_engine.LARGE_FROM, 1])
 def test_any_chain(large_from, monkeypatch) -> None:
-    monkeypatch.setattr(compiled, "LARGE_FROM", large_from)
+    monkeypatch.setattr(loop_engine, "LARGE_FROM", large_from)
     any_chain()
 
 

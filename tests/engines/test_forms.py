@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pgtable.engines._native import ffi, lib
 
 import pgtable
-from pgtable.engines import compiled
+from pgtable.engines import loop_engine
 from pgtable.engines.forms import found_condition, found_form
 from pgtable.engines.interface import Step
 from pgtable.engines.switches import COMBINATIONS
@@ -161,7 +161,7 @@ def test_only_neighbours_become_one() -> None:
 def test_an_argument_for_each_entry_has_no_form() -> None:
     helper = pgtable.native().pte_set_flags
     steps = (Step(helper, np.zeros(3, np.uint64)), Step(helper, 0))
-    c_steps = compiled.CSteps(steps)
+    c_steps = loop_engine.CSteps(steps)
     assert c_steps.n == 2
     assert not c_steps.array[0].form
     assert ffi.cast("void *", c_steps.array[0].arguments) == ffi.from_buffer(steps[0].argument)
@@ -356,8 +356,8 @@ def test_where_a_condition_of_two_values(random_entries, monkeypatch) -> None:
     where = engine.pmd_write(entries)
     assert 0 < np.count_nonzero(where) < 5000
     expected = np.where(where, engine.pmd_wrprotect(entries), entries)
-    for large_from in (compiled.LARGE_FROM, 1):
-        monkeypatch.setattr(compiled, "LARGE_FROM", large_from)
+    for large_from in (loop_engine.LARGE_FROM, 1):
+        monkeypatch.setattr(loop_engine, "LARGE_FROM", large_from)
         assert np.array_equal(engine.pmd_wrprotect(entries, where=engine.pmd_write), expected)
     assert engine.pmd_dirty.count(entries, where=engine.pmd_write) == np.count_nonzero(
         where & engine.pmd_dirty(entries)
@@ -375,8 +375,8 @@ def test_where_elsewhere_stays(monkeypatch, random_entries) -> None:
     engine.pte_wrprotect(entries, out=out, where=engine.pte_present)
     assert np.array_equal(out[where], engine.pte_wrprotect(entries)[where])
     assert (out[~where] == 7).all()
-    for large_from in (compiled.LARGE_FROM, 1):
-        monkeypatch.setattr(compiled, "LARGE_FROM", large_from)
+    for large_from in (loop_engine.LARGE_FROM, 1):
+        monkeypatch.setattr(loop_engine, "LARGE_FROM", large_from)
         new = engine.pte_wrprotect(entries, where=engine.pte_present)
         assert np.array_equal(new, np.where(where, engine.pte_wrprotect(entries), entries))
 

@@ -12,7 +12,7 @@ import pytest
 from pgtable.engines._native import ffi, lib
 
 import pgtable
-from pgtable.engines import compiled
+from pgtable.engines import loop_engine
 from pgtable.engines.interface import Operation
 from pgtable.engines.switches import COMBINATIONS
 
@@ -61,8 +61,8 @@ def loop_id(handle) -> int:
 def ran(monkeypatch) -> list[int]:
     """What the driver runs; the short way, which is in C altogether, is closed."""
     spy = SpyLib()
-    monkeypatch.setattr(compiled, "lib", spy)
-    for short in (compiled.CompiledHelper, compiled.CompiledChain):
+    monkeypatch.setattr(loop_engine, "lib", spy)
+    for short in (loop_engine.CompiledHelper, loop_engine.CompiledChain):
         monkeypatch.setattr(short, "__call__", Operation.__call__)
         monkeypatch.setattr(short, "count", Operation.count)
     return spy.ran

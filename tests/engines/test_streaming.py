@@ -8,7 +8,7 @@ import pytest
 from pgtable.engines._native import ffi
 
 import pgtable
-from pgtable.engines import compiled
+from pgtable.engines import loop_engine
 
 FROM = 5000
 
@@ -46,7 +46,7 @@ class Spy:
 
 @pytest.fixture
 def spy(usable_isa, monkeypatch) -> Spy:
-    monkeypatch.setattr(compiled, "LARGE_FROM", FROM)
+    monkeypatch.setattr(loop_engine, "LARGE_FROM", FROM)
     return Spy(usable_isa)
 
 

@@ -18,7 +18,7 @@ import pytest
 from pgtable.engines._native import lib
 
 import pgtable
-from pgtable.engines import compiled
+from pgtable.engines import loop_engine
 
 THREADS = (1, 2, 3, 7, 0, 1000)
 PART = 1 << 16  # entries that are worth a thread
@@ -29,7 +29,7 @@ SIZES = (0, 1, PART - 1, 2 * PART - 1, 2 * PART, 3 * PART + 511, 7 * PART, 7 * P
 def test_any_number_of_threads_gives_the_same(
     usable_isa, stream, random_entries, monkeypatch
 ) -> None:
-    monkeypatch.setattr(compiled, "LARGE_FROM", 1 if stream else 1 << 40)
+    monkeypatch.setattr(loop_engine, "LARGE_FROM", 1 if stream else 1 << 40)
     engine, reference = pgtable.native(isa=usable_isa), pgtable.reference()
     for n in SIZES:
         entries = random_entries[:n]
@@ -71,7 +71,7 @@ def test_the_driver_gets_the_number(asked, told, random_entries, monkeypatch) ->
     spy = SpyLib()
     engine = pgtable.native()
     entries = random_entries[:10].copy()
-    monkeypatch.setattr(compiled, "lib", spy)
+    monkeypatch.setattr(loop_engine, "lib", spy)
     engine.pte_wrprotect(entries, threads=asked)
     engine.pte_wrprotect(entries, out=entries, threads=asked)
     engine.pte_dirty(entries, threads=asked)
@@ -85,7 +85,7 @@ def test_one_thread_unless_asked_for_more(random_entries, monkeypatch) -> None:
     spy = SpyLib()
     entries = random_entries[:10].copy()
     where = np.ones(10, bool)
-    monkeypatch.setattr(compiled, "lib", spy)
+    monkeypatch.setattr(loop_engine, "lib", spy)
     pgtable.pte_mkold.call_checked(entries, where=where)
     pgtable.pte_dirty.count_checked(entries, where=where)
     pgtable.chain(pgtable.pte_mkold).call_checked(entries)
@@ -95,7 +95,7 @@ def test_one_thread_unless_asked_for_more(random_entries, monkeypatch) -> None:
 
 def test_all_processors_are_those_this_process_may_use(random_entries, monkeypatch) -> None:
     spy = SpyLib()
-    monkeypatch.setattr(compiled, "lib", spy)
+    monkeypatch.setattr(loop_engine, "lib", spy)
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})

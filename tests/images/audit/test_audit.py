@@ -12,7 +12,7 @@ import pytest
 from pgtable import bits
 from pgtable.images import Kind, Walk, open_image
 from pgtable.images.audit import RULES, Audit, audit, recognise, recognise_census
-from pgtable.images.walk import Report, Root, Tables
+from pgtable.images.walk import Root, Tables, WalkReport
 
 DATA = Path(__file__).parents[2] / "data"
 MIB = 1 << 20
@@ -395,7 +395,7 @@ def test_table_missing(clean: Walk) -> None:
 def test_table_loop(clean: Walk) -> None:
     walk = copy(clean)
     row = where(walk, (walk.kind == Kind.TABLE) & (walk.level == 3))
-    walk.reports.append(Report("loop", int(walk.va[row]), walk.root.pa, 2))
+    walk.reports.append(WalkReport("loop", int(walk.va[row]), walk.root.pa, 2))
     assert faults(look(walk)) == {"table-loop": [int(walk.va[row])]}
 
 
