@@ -8,6 +8,6 @@
 from __future__ import annotations
 
 from .measuring import measure
-from .plan import DEFAULT, FULL, QUICK, Part, Plan, TreeSettings
+from .plan import DEFAULT, FULL, QUICK, Plan, PlanPart, TreeSettings
 
-__all__ = ["DEFAULT", "FULL", "QUICK", "Part", "Plan", "TreeSettings", "measure"]
+__all__ = ["DEFAULT", "FULL", "QUICK", "Plan", "PlanPart", "TreeSettings", "measure"]

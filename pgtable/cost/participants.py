@@ -24,7 +24,7 @@ from .helper_sources import (
     find_compiler,
 )
 from .mixes import FILE, MIXES, SAVED, entries_of
-from .plan import SHAPES, Part, Plan
+from .plan import SHAPES, Plan, PlanPart
 from .runner import POOL_ENTRIES
 from .ways import Way, way_of
 
@@ -113,7 +113,7 @@ class Participants:
                 return compiler
         return find_compiler(next(iter(names)))
 
-    def _expand(self, part: Part) -> Iterator[Participant]:
+    def _expand(self, part: PlanPart) -> Iterator[Participant]:
         shapes = [_known("shape", shape, SHAPES) for shape in part.shapes]
         subjects: list[OurRules | MeasuredTree] = [OurRules(switches) for switches in part.rules]
         subjects += [MeasuredTree(one, self.first_compiler, self._helpers) for one in part.kernels]
@@ -218,7 +218,7 @@ class Participants:
         return entries, np.asarray(helper(entries, *arguments)).astype(np.uint64)
 
 
-def _require_something(part: Part) -> None:
+def _require_something(part: PlanPart) -> None:
     """Refuse a part that is empty."""
     for what, there in {
         "helper": part.helpers,

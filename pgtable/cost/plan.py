@@ -54,7 +54,7 @@ class TreeSettings:
 
 
 @dataclass(frozen=True)
-class Part:
+class PlanPart:
     """Everything of these with everything."""
 
     helpers: tuple[str, ...] = HELPERS
@@ -79,7 +79,7 @@ class Plan:
     isa: the instruction set of the way "vector"; None: the one in force.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[PlanPart, ...]
     processes: int = 5
     seconds: float = 4.0
     rounds: int = 200
@@ -99,34 +99,34 @@ class Plan:
 
 
 #: Before the patch, the patch, as merged: what ``pgtable bench`` shows.
-DEFAULT = Plan((Part(),))
+DEFAULT = Plan((PlanPart(),))
 QUICK = replace(DEFAULT, processes=3, seconds=0.5, memory_entries=1 << 20, memory_rounds=3)
 
 _COMPILERS = ("gcc", "clang")
 #: Everything that the report shows: in under five minutes on two processors.
 FULL = Plan(
     (
-        Part(
+        PlanPart(
             helpers=HELPERS,
             rules=COMBINATIONS,
             ways=WAYS,
             compilers=_COMPILERS,
             mixes=MIXES,
         ),
-        Part(
+        PlanPart(
             helpers=LARGE_HELPERS,
             rules=COMBINATIONS,
             compilers=_COMPILERS,
             mixes=("clean", "dirty", "half"),
         ),
-        Part(
+        PlanPart(
             helpers=HELPERS,
             ways=("kernel", "constant"),
             compilers=_COMPILERS,
             mixes=("clean", "half"),
             shapes=("latency",),
         ),
-        Part(
+        PlanPart(
             helpers=("pte_wrprotect", "pte_modify"),
             ways=("kernel", "vector"),
             mixes=("half",),

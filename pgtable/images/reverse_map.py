@@ -67,7 +67,7 @@ class TableUse:
         return {"level": self.level, "va": f"{self.va:#018x}", "spaces": spaces}
 
 
-class _Rows(NamedTuple):
+class _FrameRows(NamedTuple):
     """Entries of one level, by frame: number of the walk, and row in it."""
 
     frame: np.ndarray
@@ -84,7 +84,7 @@ class ReverseMap:
 
     def __init__(self, walks: Iterable[Walk], pfns: Sequence[int] | None = None):
         self._asked = None if pfns is None else np.unique(np.array(checked_frames(pfns), np.uint64))
-        parts: dict[int, list[_Rows]] = {level: [] for level in _LEVELS}
+        parts: dict[int, list[_FrameRows]] = {level: [] for level in _LEVELS}
         self._walks: list[Walk] = []
         for number, walk in enumerate(walks):
             self._walks.append(walk)
@@ -95,7 +95,7 @@ class ReverseMap:
                 if self._asked is not None:
                     kept = np.isin(frame, _first_frame(self._asked, level))
                     rows, frame = rows[kept], frame[kept]
-                parts[level].append(_Rows(frame, np.full(len(rows), number, np.intp), rows))
+                parts[level].append(_FrameRows(frame, np.full(len(rows), number, np.intp), rows))
         self._by_level = {level: _sorted(found) for level, found in parts.items()}
 
     def of(self, pfn: int) -> list[Mapping]:
@@ -157,9 +157,9 @@ def _first_frame(pfns: np.ndarray, level: int) -> np.ndarray:
     return (pfns >> shift) << shift
 
 
-def _sorted(parts: list[_Rows]) -> _Rows:
+def _sorted(parts: list[_FrameRows]) -> _FrameRows:
     if not parts:
-        return _Rows(np.empty(0, np.uint64), np.empty(0, np.intp), np.empty(0, np.intp))
+        return _FrameRows(np.empty(0, np.uint64), np.empty(0, np.intp), np.empty(0, np.intp))
     frame, walk, row = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(frame, kind="stable")
-    return _Rows(frame[order], walk[order], row[order])
+    return _FrameRows(frame[order], walk[order], row[order])

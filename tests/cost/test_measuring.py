@@ -13,8 +13,8 @@ import pgtable
 from pgtable.cost import (
     DEFAULT,
     FULL,
-    Part,
     Plan,
+    PlanPart,
     TreeSettings,
     measure,
     result_files,
@@ -38,7 +38,7 @@ DUMP = DATA / "k612-128.ptes.bin.xz"
 
 def short(**part):
     """Return a plan of one part that takes no time: nothing here depends on what is timed."""
-    return Plan((Part(**part),), processes=2, seconds=0, rounds=2, memory_entries=1 << 16,
+    return Plan((PlanPart(**part),), processes=2, seconds=0, rounds=2, memory_entries=1 << 16,
                 memory_rounds=1)  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...files import replacing
-from .. import FULL, QUICK, Part, Plan, TreeSettings, measure, result_files, this_machine
+from .. import FULL, QUICK, Plan, PlanPart, TreeSettings, measure, result_files, this_machine
 from ..compare_runs import compare
 from ..ways import WAYS, way_of
 from . import plots, sentences, tables
@@ -50,7 +50,7 @@ def full_plan() -> tuple[Plan, list[str]]:
         else:
             notes.append(f"not measured: headers of Linux {series}: {why}")
     # what a real kernel's tables are like decides more than any made-up mix
-    dump = Part(mixes=(), files=(DUMP,), compilers=FULL.parts[0].compilers)
+    dump = PlanPart(mixes=(), files=(DUMP,), compilers=FULL.parts[0].compilers)
     dump = replace(dump, rules=FULL.parts[0].rules)
     parts = (*FULL.parts, dump)
     return replace(FULL, parts=parts, processes=PROCESSES, seconds=SECONDS).with_kernels(
@@ -62,9 +62,11 @@ def smoke_plan() -> tuple[Plan, list[str]]:
     """Return a plan of seconds that has something of everything."""
     rules = FULL.parts[0].rules
     parts = (
-        Part(helpers=tables.DISCUSSED, rules=rules, files=(DUMP,)),
-        Part(helpers=("pte_wrprotect",), ways=WAYS, mixes=("half",), shapes=("table", "memory")),
-        Part(helpers=("pte_wrprotect",), mixes=("half",), shapes=("latency",)),
+        PlanPart(helpers=tables.DISCUSSED, rules=rules, files=(DUMP,)),
+        PlanPart(
+            helpers=("pte_wrprotect",), ways=WAYS, mixes=("half",), shapes=("table", "memory")
+        ),
+        PlanPart(helpers=("pte_wrprotect",), mixes=("half",), shapes=("latency",)),
     )
     return replace(QUICK, parts=parts, seconds=0.2, processes=2), []
 

@@ -11,7 +11,7 @@ from ...kernels import Kernel
 from ..image import Image
 from ..spaces.model import Space, Spaces
 from . import Finding, Recognised, _applicable, _check, _limits, _run, recognise
-from .memory import find_memory
+from .machine_memory import find_memory
 from .rows import find_machine, find_shared
 from .rules import RULES, SEVERITIES, Rule
 

@@ -13,7 +13,7 @@ from ..start import find_reader
 from ..walk import Root, Walk, run_walk
 from .candidates import MOST, find_tops
 from .model import KINDS, Space, Spaces
-from .struct_page import Mapping, PageArray, find_array
+from .struct_page import KernelLeaves, PageArray, find_array
 from .summary import count_kernel, count_user, share
 
 _FRAME = 0x000F_FFFF_FFFF_F000
@@ -103,11 +103,11 @@ class _Finder:
         nxe = not cpus or cpus[0].nxe is not False
         return Spaces(spaces, stale, self.notes, root._replace(nxe=nxe), self.encryption, nxe)
 
-    def _reference(self) -> tuple[Root, PageArray | None, Mapping]:
+    def _reference(self) -> tuple[Root, PageArray | None, KernelLeaves]:
         """Return the kernel half that most tables have, and the array that it maps."""
         halves = Counter(table[_HALF:].tobytes() for table in self.tables)
         ordered = sorted(halves, key=lambda half: (-halves[half], half.count(b"\0")))
-        first: tuple[Root, PageArray | None, Mapping] | None = None
+        first: tuple[Root, PageArray | None, KernelLeaves] | None = None
         for half in ordered[:_TRIED]:
             row = next(i for i, t in enumerate(self.tables) if t[_HALF:].tobytes() == half)
             root, mapping = self._mapping(int(self.pas[row]))
@@ -126,7 +126,7 @@ class _Finder:
         )
         return first
 
-    def _mapping(self, pa: int) -> tuple[Root, Mapping]:
+    def _mapping(self, pa: int) -> tuple[Root, KernelLeaves]:
         told = content.levels_of(self.read, pa)
         levels = self.image.kernel.levels or (told.levels if told else 4)
         if self.image.cpus and self.image.cpus[0].paging:
@@ -134,7 +134,7 @@ class _Finder:
         root = Root(
             pa, levels, True, encryption=self.encryption, half="kernel", origin="the kernel half"
         )
-        return root, Mapping.of(run_walk(self.image.tables(root), root, _MOST_ENTRIES))
+        return root, KernelLeaves.of(run_walk(self.image.tables(root), root, _MOST_ENTRIES))
 
     def _like(self, pa: int, half: np.ndarray) -> bool:
         """Tell whether the kernel half is that of the others, as far as it is filled."""
@@ -146,7 +146,7 @@ class _Finder:
         )
 
     def _judge(
-        self, pa: int, levels: int, half: np.ndarray, array: PageArray | None, mapping: Mapping
+        self, pa: int, levels: int, half: np.ndarray, array: PageArray | None, mapping: KernelLeaves
     ) -> Space | None:
         """Return the space of a table; None for one that no space uses."""
         mm = None if array is None else array.mm_of(pa)
@@ -164,7 +164,7 @@ class _Finder:
             return None
         return Space(pa, levels, said[0], True, said[1], self.users.get(pa), mm)
 
-    def _unnamed(self, pa: int, half: np.ndarray, mapping: Mapping) -> tuple[str, str] | None:
+    def _unnamed(self, pa: int, half: np.ndarray, mapping: KernelLeaves) -> tuple[str, str] | None:
         """Return kind and evidence of a table that no mm holds and the kernel uses."""
         user = self.by_pa[pa][:_HALF]
         if pa == self.image.kernel.root:

@@ -33,7 +33,7 @@ KERNEL_TEXT = 0xFFFF_FFFF_8000_0000
 
 
 @dataclass
-class Mapping:
+class KernelLeaves:
     """The leaves of the kernel half, to translate by."""
 
     va: np.ndarray
@@ -41,7 +41,7 @@ class Mapping:
     size: np.ndarray
 
     @classmethod
-    def of(cls, walk: Walk) -> Mapping:
+    def of(cls, walk: Walk) -> KernelLeaves:
         """Return the leaves of a walk of the kernel half."""
         leaf = walk.leaf
         return cls(walk.va[leaf], walk.pa[leaf], SIZES[walk.level[leaf]])
@@ -81,7 +81,7 @@ class PageArray:
     """The array of struct page, and how one is read."""
 
     image: Image
-    mapping: Mapping
+    mapping: KernelLeaves
     direct: int  #: where the direct map begins
     start: int  #: where the array begins
     size: int = 64  #: bytes of a struct page
@@ -115,7 +115,7 @@ class PageArray:
             return None
 
 
-def find_array(image: Image, mapping: Mapping, tops: np.ndarray) -> PageArray | None:
+def find_array(image: Image, mapping: KernelLeaves, tops: np.ndarray) -> PageArray | None:
     """Return the array that confirms most of some tables; None where none confirms any."""
     direct = mapping.direct_map()
     if direct is None:
