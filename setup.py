@@ -84,7 +84,12 @@ setup(
             "pgtable.engines._fastcall",
             ["csrc/python/fastcall.c"],
             include_dirs=["csrc"],
-            depends=["csrc/bulk/bulk.h"],
+            depends=[
+                "csrc/bulk/bulk.h",
+                "csrc/bulk/step.h",
+                "csrc/form/form.h",
+                "csrc/python/operation.h",
+            ],
             py_limited_api=True,
         )
     ],

@@ -18,7 +18,6 @@ import numpy as np
 import pgtable
 from pgtable.cost import checking
 from pgtable.engines.loop_engine import ffi as native_ffi
-from pgtable.engines.loop_engine import lib as native_lib
 
 from . import limit
 from .timed_operations import BY_NAME, BenchCase
@@ -132,16 +131,16 @@ def _census(case: BenchCase, engine: Any, isa: str, threads: int) -> Contender:
 
 
 def bare_call(case: BenchCase, isa: str) -> Iterator[Contender]:
-    """Yield the C function with everything in front of it taken away."""
+    """Yield the loop of the helper's text, called through cffi without any check."""
     if case.operation.name != "wrprotect":
         return
     names = {
-        "f": native_lib.pgtable_in_place,
-        "h": pgtable.native(isa=isa).pte_wrprotect.handle,
+        "f": pgtable.native(isa=isa).pte_wrprotect.handle.map,
         "p": native_ffi.from_buffer(case.array),
-        "nbytes": case.array.nbytes,
+        "null": native_ffi.NULL,
+        "n": case.n,
     }
-    yield contender(case, "bare cffi call", isa, "f(h, p, nbytes)", names)
+    yield contender(case, "bare cffi call", isa, "f(p, null, 0, p, n)", names)
 
 
 def one_helper(case: BenchCase, isa: str) -> Iterator[Contender]:

@@ -64,7 +64,7 @@ def _loop(name: str, array: np.ndarray, times: int) -> TimedStatement:
     if helper.c_steps and helper.c_steps.array[0].form:
         names = {
             "f": limit.load()[1].limit_repeat_form,
-            "loop": _address(engine.ops.form),
+            "loop": _address(engine.loops.form.map),
             "k": _address(helper.c_steps.array[0].form),
             "owner": helper,  # of the form
         }

@@ -2,23 +2,19 @@
 /* The driver, called from C again and again: no call of Python in the time. */
 #include <time.h>
 
-#include "bulk/bulk.h"
+#include "python/operation.h"
 
-const struct pgtable_block_ops trees_no_ops;
+/* instance.c refers to it; the loops that run are those of the installed library */
+extern const struct pgtable_loops pgtable_loops_tree;
+const struct pgtable_loops pgtable_loops_tree;
 
 /* pgtable_run() of the installed library: who loads this has that one. */
-typedef uint64_t run_fn(const struct pgtable_block_ops *ops,
-			const struct pgtable_step *steps, size_t nsteps,
-			const struct pgtable_step *where_test, const uint8_t *where,
-			const void *in, void *out, const void *otherwise, size_t n,
-			size_t large_from, unsigned threads);
-
-uint64_t trees_time(run_fn *run, const struct pgtable_block_ops *ops,
+uint64_t trees_time(pgtable_run_function *run, const struct pgtable_loops *loops,
 		    const struct pgtable_step *steps, size_t nsteps, int counting,
 		    const void *in, void *out, size_t n, size_t large_from, size_t times);
 
 /* Nanoseconds that so many calls take; results, or the count, are in out. */
-uint64_t trees_time(run_fn *run, const struct pgtable_block_ops *ops,
+uint64_t trees_time(pgtable_run_function *run, const struct pgtable_loops *loops,
 		    const struct pgtable_step *steps, size_t nsteps, int counting,
 		    const void *in, void *out, size_t n, size_t large_from, size_t times)
 {
@@ -28,7 +24,7 @@ uint64_t trees_time(run_fn *run, const struct pgtable_block_ops *ops,
 
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	for (size_t i = 0; i < times; i++)
-		total = run(ops, steps, nsteps, NULL, NULL, in, results, NULL, n, large_from, 1);
+		total = run(loops, steps, nsteps, NULL, NULL, in, results, NULL, n, large_from, 1);
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	if (counting)
 		*(uint64_t *)out = total;

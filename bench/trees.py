@@ -40,7 +40,7 @@ _ffi = cffi.FFI()
 _ffi.cdef(
     """
     extern char trees_ours;
-    uint64_t trees_time(void *run, const void *ops, const void *steps, size_t nsteps,
+    uint64_t trees_time(void *run, const void *loops, const void *steps, size_t nsteps,
                         int counting, const void *in, void *out, size_t n, size_t large_from,
                         size_t times);
     """
@@ -100,8 +100,8 @@ def main() -> int:
 class OurText(CompiledEngine):
     """Our helpers as some compiler made them, run as native ones are."""
 
-    def __init__(self, handles: list[Any], ops: Any):
-        super().__init__("our text", ops)
+    def __init__(self, handles: list[Any], loops: Any):
+        super().__init__("our text", loops)
         self._set_helpers(
             CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle) for handle in handles
         )
@@ -121,7 +121,7 @@ def _measure(
     switches = pgtable.recognise(engine).switches
     library = _compile_ours(engine, args.compiler, switches, directory)
     native = pgtable.native(*switches, isa=engine.isa)
-    engines = [engine, OurText(_handles(library), native.ops), native]
+    engines = [engine, OurText(_handles(library), native.loops), native]
     known = {known.helper for known in pgtable.compare(engine, pgtable.reference(*switches)).known}
     names = [name for name in engine.helpers if all(name in each.helpers for each in engines)]
     for n in SIZES:
@@ -155,12 +155,12 @@ class _Contest:
         self.steps = [
             CSteps((Step(helper, ARGUMENT if helper.argument else 0),)) for helper in helpers
         ]
-        self.ops = [helper.engine.ops for helper in helpers]
+        self.loops = [helper.engine.loops for helper in helpers]
 
     def _time(self, index: int, times: int) -> float:
-        ops, steps = self.ops[index], self.steps[index]
+        loops, steps = self.loops[index], self.steps[index]
         taken = self.library.trees_time(
-            RUN, _pointer(ops), _pointer(steps.array), steps.n, self.loop.counting,
+            RUN, _pointer(loops), _pointer(steps.array), steps.n, self.loop.counting,
             ffi.from_buffer(self.array), ffi.from_buffer(self.out), self.loop.entries,
             LARGE_FROM, times,
         )  # fmt: skip
@@ -199,8 +199,8 @@ def _compile_ours(engine: KernelTreeEngine, cc: str, switches: Any, directory: P
         "-shared",
         f"-I{csrc}",
         "-DPGTABLE_INSTANCE=trees_ours",
-        '-DPGTABLE_ISA_NAME="tree"',
-        "-DPGTABLE_BLOCK_OPS=trees_no_ops",
+        "-DPGTABLE_ISA=tree",
+        '-DPGTABLE_VARIANT_NAME=""',
         f"-DPGTABLE_RULES_{switches.rules.upper()}",
         f"-DPGTABLE_SHSTK={int(switches.shstk)}",
         *(["-DCONFIG_X86_SHADOW_STACK"] if switches.config else []),

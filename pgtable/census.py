@@ -75,7 +75,7 @@ _LUMPED = 0x01FF_FFFF_FFFF_F000
 
 def new_histogram() -> Any:
     """Return a ``struct pgtable_census`` that frees itself."""
-    histogram = lib.pgtable_census_new(native().ops)
+    histogram = lib.pgtable_census_new(native().loops)
     if not histogram:
         raise MemoryError("no memory for the histogram of a census")
     return ffi.gc(histogram, lib.pgtable_census_free)
@@ -93,7 +93,7 @@ def _taken_histogram() -> Any:
         histogram = _kept.pop()
     except IndexError:
         return new_histogram()
-    lib.pgtable_census_clear(histogram, native().ops)
+    lib.pgtable_census_clear(histogram, native().loops)
     return histogram
 
 

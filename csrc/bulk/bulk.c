@@ -7,6 +7,7 @@
 #include "bulk/bulk.h"
 
 #include "bulk/parallel.h"
+#include "bulk/step.h"
 
 /*
  * Entries in a block: 2 KiB.  Small, so that work in the cache and traffic to memory
@@ -18,20 +19,12 @@
 
 uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64_t arg)
 {
-	if (helper->count)
-		return helper->count(&entry, NULL, arg, 1);
-	helper->map(&entry, NULL, arg, &entry, 1);
-	return entry;
-}
-
-int pgtable_in_place(const struct pgtable_helper *helper, void *entries, size_t nbytes)
-{
-	return helper->map(entries, NULL, 0, entries, nbytes / sizeof(uint64_t));
+	return pgtable_run_on_one(helper, entry, arg);
 }
 
 /* pgtable_run()'s arguments. */
 struct call {
-	const struct pgtable_block_ops *ops;
+	const struct pgtable_loops *loops;
 	const struct pgtable_step *steps;
 	size_t nsteps;
 	const struct pgtable_step *where_test;
@@ -57,40 +50,17 @@ static void prefetch_block(const struct call *call, size_t at)
 		__builtin_prefetch(in + i);
 }
 
-static int is_map(const struct pgtable_step *step)
-{
-	return step->form || step->helper->map;
-}
-
 static size_t number_of_maps(const struct call *call)
 {
-	return call->nsteps - !is_map(&call->steps[call->nsteps - 1]);
+	return call->nsteps - !pgtable_step_is_map(&call->steps[call->nsteps - 1]);
 }
 
-static void run_map(const struct call *call, const struct pgtable_step *step, const void *in,
-		    void *out, size_t at, size_t n)
+/* A step of the chain over entries from at on; in and out are where they lie now. */
+static uint64_t run_step(const struct call *call, const struct pgtable_step *step, const void *in,
+			 void *out, size_t at, size_t n)
 {
-	if (step->form)
-		call->ops->form(step->form, in, out, n);
-	else
-		step->helper->map(in, entries_at(step->arguments, at), step->argument, out, n);
-}
-
-static void run_test(const struct call *call, const struct pgtable_step *step, const void *in,
-		     uint8_t *out, size_t at, size_t n)
-{
-	if (step->condition)
-		call->ops->test(step->condition, in, out, n);
-	else
-		step->helper->test(in, entries_at(step->arguments, at), step->argument, out, n);
-}
-
-static uint64_t run_count(const struct call *call, const struct pgtable_step *step, const void *in,
-			  size_t at, size_t n)
-{
-	if (step->condition)
-		return call->ops->count(step->condition, in, n);
-	return step->helper->count(in, entries_at(step->arguments, at), step->argument, n);
+	return pgtable_run_step(call->loops->form, step, in, entries_at(step->arguments, at), out, n,
+				PGTABLE_IN_CACHES);
 }
 
 /* All maps of the chain, from in to out; out may be in. */
@@ -98,7 +68,7 @@ static void run_maps(const struct call *call, size_t maps, const void *in,
 		     void *out, size_t at, size_t n)
 {
 	for (size_t s = 0; s < maps; s++)
-		run_map(call, &call->steps[s], s ? out : in, out, at, n);
+		run_step(call, &call->steps[s], s ? out : in, out, at, n);
 }
 
 static const uint8_t *where_of_block(const struct call *call, const void *in,
@@ -108,7 +78,7 @@ static const uint8_t *where_of_block(const struct call *call, const void *in,
 
 	if (!test)
 		return call->where ? call->where + at : NULL;
-	run_test(call, test, in, scratch, at, n);
+	run_step(call, test, in, scratch, at, n);
 	return scratch;
 }
 
@@ -123,9 +93,9 @@ static void map_block(const struct call *call, int stream, size_t at, size_t n)
 
 	run_maps(call, call->nsteps, in, where || stream ? (void *)scratch : out, at, n);
 	if (where)
-		call->ops->select(out, scratch, otherwise, where, n);
+		call->loops->block->select(out, scratch, otherwise, where, n);
 	else if (stream)
-		call->ops->stream(out, scratch, n);
+		call->loops->block->stream(out, scratch, n);
 }
 
 static uint64_t test_block(const struct call *call, size_t at, size_t n)
@@ -142,12 +112,12 @@ static uint64_t test_block(const struct call *call, size_t at, size_t n)
 		in = scratch;
 	}
 	if (!where && !out)
-		return run_count(call, test, in, at, n);
-	run_test(call, test, in, where ? result : out, at, n);
+		return run_step(call, test, in, NULL, at, n);
+	run_step(call, test, in, where ? result : out, at, n);
 	if (!out)
-		return call->ops->count_both(result, where, n);
+		return call->loops->block->count_both(result, where, n);
 	if (where)
-		call->ops->select_bytes(out, result, out, where, n);
+		call->loops->block->select_bytes(out, result, out, where, n);
 	return 0;
 }
 
@@ -156,46 +126,31 @@ static int is_large(const struct call *call)
 	return call->n >= call->large_from;
 }
 
-/* Can where be asked in the loop itself? */
-static int is_form_where(const struct call *call)
-{
-	const struct pgtable_step *test = call->where_test;
-
-	return call->steps[0].form && (!test || (test->condition && !test->condition->either));
-}
-
 /* One loop, nothing between load and store: no need of blocks. */
 static int is_one_loop(const struct call *call, int stream)
 {
 	if (call->nsteps != 1)
 		return 0;
 	if (call->where || call->where_test)
-		return is_form_where(call);
+		return pgtable_step_takes_where(call->steps, call->where_test);
 	return !stream || call->steps[0].form;
 }
 
 static uint64_t run_one_loop(const struct call *call, int stream, size_t at, size_t n)
 {
 	const struct pgtable_step *step = call->steps;
+	const struct pgtable_form_loops *forms = call->loops->form;
 	const void *in = entries_at(call->in, at);
-	void *out = call->out ? (char *)call->out + at * sizeof(uint64_t) : NULL;
+	size_t width = pgtable_step_is_map(step) ? sizeof(uint64_t) : 1;
+	void *out = call->out ? (char *)call->out + at * width : NULL;
 	const void *otherwise = call->otherwise ? entries_at(call->otherwise, at) : out;
 
-	if (call->where)
-		call->ops->form_where_set(step->form, call->where + at, in, otherwise, out, n);
-	else if (call->where_test)
-		call->ops->form_where(step->form, call->where_test->condition, in, otherwise,
-				      out, n);
-	else if (stream)
-		call->ops->form_stream(step->form, in, out, n);
-	else if (step->form && is_large(call))
-		call->ops->form_large(step->form, in, out, n);
-	else if (is_map(step))
-		run_map(call, step, in, out, at, n);
-	else if (!call->out)
-		return run_count(call, step, in, at, n);
-	else
-		run_test(call, step, in, (uint8_t *)call->out + at, at, n);
+	if (!call->where && !call->where_test)
+		return pgtable_run_step(forms, step, in, entries_at(step->arguments, at), out, n,
+					stream ? PGTABLE_PAST_CACHES :
+					is_large(call) ? PGTABLE_IN_MEMORY : PGTABLE_IN_CACHES);
+	pgtable_run_step_where(forms, step, call->where_test, call->where ? call->where + at : NULL,
+			       in, otherwise, out, n);
 	return 0;
 }
 
@@ -224,7 +179,7 @@ static uint64_t run_blocks(const struct call *call, int maps_alone, int stream, 
 		/* the first one is short, if need be, and aligns all others */
 		if (done || !len)
 			len = left < BLOCK ? left : BLOCK;
-		if (call->ops->ask_ahead && left >= (AHEAD + 1) * BLOCK)
+		if (call->loops->block->ask_ahead && left >= (AHEAD + 1) * BLOCK)
 			prefetch_block(call, first + done + AHEAD * BLOCK);
 		if (maps_alone)
 			map_block(call, stream, first + done, len);
@@ -255,17 +210,17 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 		run->total[index] = run_blocks(call, maps_alone, stream, first, n);
 	}
 	if (stream)
-		call->ops->stream_end();
+		call->loops->block->stream_end();
 }
 
-uint64_t pgtable_run(const struct pgtable_block_ops *ops,
+uint64_t pgtable_run(const struct pgtable_loops *loops,
 		     const struct pgtable_step *steps, size_t nsteps,
 		     const struct pgtable_step *where_test, const uint8_t *where,
 		     const void *in, void *out, const void *otherwise, size_t n,
 		     size_t large_from, unsigned threads)
 {
 	struct call call = {
-		ops, steps, nsteps, where_test, where, in, out, otherwise, n, large_from
+		loops, steps, nsteps, where_test, where, in, out, otherwise, n, large_from
 	};
 	struct run run;
 	unsigned parts = pgtable_parts(n, threads);

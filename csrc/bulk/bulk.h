@@ -13,6 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct pgtable_census_loops;
+struct pgtable_condition;
+struct pgtable_form;
+struct pgtable_form_loops;
+struct pgtable_walk_loops;
+
 /* Bytes of a cache line. */
 #define PGTABLE_LINE 64
 
@@ -47,50 +53,13 @@ struct pgtable_helper {
 	pgtable_count_loop *count;
 };
 
-/* What form.h finds: out = (in & keep) | set | what moves between Dirty and Cow. */
-struct pgtable_form {
-	uint64_t keep;
-	uint64_t set;
-	uint64_t to_cow;	/* the Dirty bit, or 0 */
-	uint64_t to_dirty;	/* the Cow bit, or 0 */
-};
-
-/*
- * True where (entry & mask) == value or, if either, (entry & or_mask) == or_value;
- * negate: where not.
- */
-struct pgtable_condition {
-	uint64_t mask;
-	uint64_t value;
-	uint64_t or_mask;
-	uint64_t or_value;
-	int either;
-	int negate;
-};
-
-struct pgtable_kinds;
-
-/* What the driver does to blocks between loops, per instruction set. */
-struct pgtable_block_ops {
-	int isa;
-	int ask_ahead;	/* for memory; or does the processor do better by itself? */
-	void (*form)(const struct pgtable_form *form, const void *in, void *out, size_t n);
-	/* the same for more than the caches hold */
-	void (*form_large)(const struct pgtable_form *form, const void *in, void *out, size_t n);
-	/*
-	 * the same where the condition (not one of either) holds, or where is not 0;
-	 * elsewhere as in otherwise
-	 */
-	void (*form_where)(const struct pgtable_form *form,
-			   const struct pgtable_condition *condition,
-			   const void *in, const void *otherwise, void *out, size_t n);
-	void (*form_where_set)(const struct pgtable_form *form, const uint8_t *where,
-			       const void *in, const void *otherwise, void *out, size_t n);
-	void (*test)(const struct pgtable_condition *condition, const void *in, uint8_t *out, size_t n);
-	uint64_t (*count)(const struct pgtable_condition *condition, const void *in, size_t n);
-	/* to memory that is not read again soon: past the caches */
-	void (*form_stream)(const struct pgtable_form *form, const void *in, void *out, size_t n);
+/* What the driver does to a block between the loops of helpers. */
+struct pgtable_block_loops {
+	/* Is it quicker to ask for memory ahead, or does the processor do better by itself? */
+	int ask_ahead;
+	/* copies to memory that is not read again soon, past the caches */
 	void (*stream)(void *out, const void *in, size_t n);
+	/* after the last of them: orders these stores before what the caller does next */
 	void (*stream_end)(void);
 	/* out[i] = where[i] ? yes[i] : no[i], of words and of bytes */
 	void (*select)(void *out, const void *yes, const void *no,
@@ -98,19 +67,15 @@ struct pgtable_block_ops {
 	void (*select_bytes)(uint8_t *out, const uint8_t *yes, const uint8_t *no,
 			     const uint8_t *where, size_t n);
 	uint64_t (*count_both)(const uint8_t *a, const uint8_t *b, size_t n);
-	/* count entries of each kind, while memory ahead (or NULL) is asked for */
-	void (*census)(struct pgtable_kinds *kinds, const void *in, size_t n,
-		       const void *ahead);
-	/*
-	 * List what is not zero in a table of level 1 at va (walk.h), while memory
-	 * ahead (or NULL) is asked for: at most 512 rows, for all of which there is
-	 * room.  above is what the levels above allow, nx_mask PGTABLE_NX or 0.
-	 */
-	size_t (*walk_rows)(const void *table, uint64_t va, unsigned above, unsigned nx_mask,
-			    const void *ahead, uint64_t *out_va, uint64_t *out_entry,
-			    uint8_t *traits);
-	/* the frame of each row: un-inverted, 0 where its kind has none */
-	void (*walk_frames)(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n);
+};
+
+/* Each room's own loops, compiled for one instruction set. */
+struct pgtable_loops {
+	int isa;	/* enum pgtable_isa_id */
+	const struct pgtable_block_loops *block;
+	const struct pgtable_form_loops *form;
+	const struct pgtable_census_loops *census;
+	const struct pgtable_walk_loops *walk;
 };
 
 /* All helpers of one rule set and its switches, for one instruction set. */
@@ -122,25 +87,22 @@ struct pgtable_instance {
 	const char *variant;	/* what an older kernel does otherwise; "": nothing */
 	size_t nhelpers;
 	const struct pgtable_helper *helpers;
-	const struct pgtable_block_ops *ops;
+	const struct pgtable_loops *loops;
 };
 
 struct pgtable_step {
-	const struct pgtable_helper *helper;	/* NULL: of several, form alone */
+	const struct pgtable_helper *helper;	/* NULL: several in one, which the form computes */
 	const void *arguments;
 	uint64_t argument;
 	const struct pgtable_form *form;		/* of a map that has one, or NULL */
 	const struct pgtable_condition *condition;	/* of a test that has one, or NULL */
 };
 
-/* One entry, for scalar calls. */
+/* One helper on one entry. */
 uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64_t arg);
 
-/* One map in place over nbytes: the shortest way in, for single tables. */
-int pgtable_in_place(const struct pgtable_helper *helper, void *entries, size_t nbytes);
-
 /*
- * Everything else: one pass over n entries.  Returns the count when out is NULL,
+ * One pass over n entries, whatever the steps.  Returns the count when out is NULL,
  * else 0.
  *   steps        maps; the last may be a test
  *   where_test   asked of the input, or NULL
@@ -149,7 +111,7 @@ int pgtable_in_place(const struct pgtable_helper *helper, void *entries, size_t 
  *   otherwise    what out gets where not; NULL: it keeps its own
  *   large_from   of so many entries on: more than the caches hold
  */
-uint64_t pgtable_run(const struct pgtable_block_ops *ops,
+uint64_t pgtable_run(const struct pgtable_loops *loops,
 		     const struct pgtable_step *steps, size_t nsteps,
 		     const struct pgtable_step *where_test, const uint8_t *where,
 		     const void *in, void *out, const void *otherwise, size_t n,

@@ -18,6 +18,21 @@
 #define PGTABLE_THIS_ISA PGTABLE_ISA_BASELINE
 #endif
 
+/* The name of what each instruction set has one of; the command line says PGTABLE_ISA=avx2. */
+#define PGTABLE_JOIN_(name, isa) name##_##isa
+#define PGTABLE_JOIN(name, isa) PGTABLE_JOIN_(name, isa)
+#define PGTABLE_OF_ISA(name) PGTABLE_JOIN(name, PGTABLE_ISA)
+
+/*
+ * Is memory asked for ahead?  Processors with AVX-512 do it themselves: asking cost Zen 4
+ * in place what it gives Zen 3, and made no difference to stores past the caches.
+ */
+#ifdef __AVX512F__
+#define PGTABLE_ASK_AHEAD 0
+#else
+#define PGTABLE_ASK_AHEAD 1
+#endif
+
 /* A word of a buffer: any alignment, whatever type the caller's memory has. */
 typedef uint64_t pgtable_word __attribute__((aligned(1), may_alias));
 

@@ -3,8 +3,7 @@
  * All helpers of one rule set, one setting of its switches, one instruction
  * set.  Compiled once for each combination; the command line says which:
  *   PGTABLE_INSTANCE             name of the table defined here
- *   PGTABLE_ISA_NAME             how users call the instruction set
- *   PGTABLE_BLOCK_OPS            the block operations that go with it
+ *   PGTABLE_ISA                  the instruction set, as users call it
  *   PGTABLE_RULES_{BASE,COW,SAVED_DIRTY}
  *   PGTABLE_SHSTK                0 or 1
  *   CONFIG_X86_SHADOW_STACK      defined or not
@@ -48,15 +47,18 @@ RULES_##rules({ .name = #nm, .level = #lvl, .takes = #tk, .gives = #gv,	\
 RULES_##rules({ .name = #nm, .level = #lvl, .takes = #tk, .gives = #gv,	\
 		.argument = #argname, FIELDS_##gv(nm) },)
 
+#define ISA_NAME_(isa) #isa
+#define ISA_NAME(isa) ISA_NAME_(isa)
+
 static const struct pgtable_helper helpers[] = {
 #include "helpers/helpers.def"
 };
 
-extern const struct pgtable_block_ops PGTABLE_BLOCK_OPS;
+extern const struct pgtable_loops PGTABLE_OF_ISA(pgtable_loops);
 extern const struct pgtable_instance PGTABLE_INSTANCE;
 
 const struct pgtable_instance PGTABLE_INSTANCE = {
-	.isa = PGTABLE_ISA_NAME,
+	.isa = ISA_NAME(PGTABLE_ISA),
 	.rules = PGTABLE_RULES_NAME,
 	.shstk = PGTABLE_SHSTK,
 #if defined(CONFIG_X86_SHADOW_STACK)
@@ -65,5 +67,5 @@ const struct pgtable_instance PGTABLE_INSTANCE = {
 	.variant = PGTABLE_VARIANT_NAME,
 	.nhelpers = sizeof(helpers) / sizeof(helpers[0]),
 	.helpers = helpers,
-	.ops = &PGTABLE_BLOCK_OPS,
+	.loops = &PGTABLE_OF_ISA(pgtable_loops),
 };

@@ -20,7 +20,7 @@
  * to total, which is made only then.
  */
 struct pgtable_census {
-	const struct pgtable_block_ops *ops;
+	const struct pgtable_loops *loops;
 	uint64_t *total;
 	uint64_t pending;	/* entries in kinds */
 	struct pgtable_kinds kinds;
@@ -50,12 +50,12 @@ static void free_pages(void *pages, size_t size)
 #endif
 }
 
-struct pgtable_census *pgtable_census_new(const struct pgtable_block_ops *ops)
+struct pgtable_census *pgtable_census_new(const struct pgtable_loops *loops)
 {
 	struct pgtable_census *census = new_pages(sizeof(*census));
 
 	if (census)
-		census->ops = ops;
+		census->loops = loops;
 	return census;
 }
 
@@ -73,7 +73,7 @@ static int all_listed(const struct pgtable_census *census)
 	return !census->total && census->kinds.n <= PGTABLE_LISTED_KINDS;
 }
 
-void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_block_ops *ops)
+void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_loops *loops)
 {
 	struct pgtable_kinds *kinds = &census->kinds;
 
@@ -88,7 +88,7 @@ void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_bl
 	kinds->n = 0;
 	kinds->nusual = 0;
 	census->pending = 0;
-	census->ops = ops;
+	census->loops = loops;
 }
 
 static int move_to_total(struct pgtable_census *census)
@@ -136,8 +136,8 @@ static void add_part(void *context, unsigned index, size_t first, size_t n)
 	size_t last = n < AHEAD ? n : AHEAD;
 
 	if (n > last)
-		census->ops->census(&census->kinds, in, n - last, in + last * sizeof(uint64_t));
-	census->ops->census(&census->kinds, in + (n - last) * sizeof(uint64_t), last, NULL);
+		census->loops->census->count_kinds(&census->kinds, in, n - last, in + last * sizeof(uint64_t));
+	census->loops->census->count_kinds(&census->kinds, in + (n - last) * sizeof(uint64_t), last, NULL);
 }
 
 /* One more part for each further thread; it is thrown away after being added. */
@@ -147,7 +147,7 @@ static int add_in_parts(struct pgtable_census *census, struct add *add, size_t n
 
 	add->census[0] = census;
 	for (unsigned i = 1; i < parts; i++) {
-		add->census[i] = err ? NULL : pgtable_census_new(census->ops);
+		add->census[i] = err ? NULL : pgtable_census_new(census->loops);
 		if (!add->census[i])
 			err = -1;
 	}
@@ -188,7 +188,7 @@ int pgtable_census_add_table(struct pgtable_census *census, const void *in, size
 {
 	if (make_room(census, n))
 		return -1;
-	census->ops->census(&census->kinds, in, n, next);
+	census->loops->census->count_kinds(&census->kinds, in, n, next);
 	census->pending += n;
 	return 0;
 }

@@ -10,14 +10,22 @@
 #include <stdint.h>
 
 struct pgtable_census;
-struct pgtable_block_ops;
+struct pgtable_kinds;
+struct pgtable_loops;
 
-/* ops: of the instruction set to use.  NULL when there is no memory. */
-struct pgtable_census *pgtable_census_new(const struct pgtable_block_ops *ops);
+/* The loop of a census, for one instruction set. */
+struct pgtable_census_loops {
+	/* ahead: as much memory again, which is asked for meanwhile, or NULL */
+	void (*count_kinds)(struct pgtable_kinds *kinds, const void *in, size_t n,
+			    const void *ahead);
+};
+
+/* loops: of the instruction set to use.  Returns NULL when there is no memory. */
+struct pgtable_census *pgtable_census_new(const struct pgtable_loops *loops);
 void pgtable_census_free(struct pgtable_census *census);
 
 /* Forget what was counted, and go on with that instruction set. */
-void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_block_ops *ops);
+void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_loops *loops);
 
 /*
  * Count n more entries, fewer than 2^32 at a time.  Returns 0, or -1 without memory

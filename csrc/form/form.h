@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Closed forms.  Most helpers treat every bit of an entry by itself, but that
- * Dirty may move to Cow or back.  Two such helpers, one after the other, are one
- * more of that kind: so a chain of them is a single loop however long it is.
+ * Closed forms.  Most helpers change each bit of an entry without looking at the
+ * other bits.  The only exception is Dirty, which may move to Cow and back.  Two such
+ * helpers, one after the other, are again such a helper.  So a chain of them is one
+ * loop, however long the chain is.
  *
- * A form is found by running the compiled helper on entries that would give
- * away any other dependence, never written down by hand.  That it holds for all
- * others is for someone else to show: tests do of our helpers, and the compiler
- * does of a kernel tree's (kernel_tree/form_proofs.h).
+ * Nobody writes a form by hand.  form.c runs the compiled helper on chosen entries,
+ * and if any other dependence shows, the helper has no form.  That the form holds for
+ * all other entries is shown elsewhere: by tests for our helpers, by the compiler for
+ * those of a kernel tree (kernel_tree/form_proofs.h).
  */
 #ifndef PGTABLE_FORM_H
 #define PGTABLE_FORM_H
@@ -20,9 +21,48 @@
 /* From Dirty, bit 6, to Cow, bit 58. */
 enum { PGTABLE_FORM_SHIFT = 52 };
 
+/* out = (in & keep) | set | what moves between Dirty and Cow. */
+struct pgtable_form {
+	uint64_t keep;
+	uint64_t set;
+	uint64_t to_cow;	/* the Dirty bit, or 0 */
+	uint64_t to_dirty;	/* the Cow bit, or 0 */
+};
+
+/*
+ * True where (entry & mask) == value or, if either, (entry & or_mask) == or_value;
+ * negate: where not.
+ */
+struct pgtable_condition {
+	uint64_t mask;
+	uint64_t value;
+	uint64_t or_mask;
+	uint64_t or_value;
+	int either;
+	int negate;
+};
+
+/* Loops over forms and conditions, for one instruction set. */
+struct pgtable_form_loops {
+	void (*map)(const struct pgtable_form *form, const void *in, void *out, size_t n);
+	/* the same for more than the caches hold */
+	void (*map_large)(const struct pgtable_form *form, const void *in, void *out, size_t n);
+	/* the same for results that are not read again soon: past the caches */
+	void (*map_stream)(const struct pgtable_form *form, const void *in, void *out, size_t n);
+	/* where the condition holds (one without either); elsewhere out gets otherwise */
+	void (*map_if)(const struct pgtable_form *form, const struct pgtable_condition *condition,
+		       const void *in, const void *otherwise, void *out, size_t n);
+	/* where the byte of an entry is not 0; elsewhere out gets otherwise */
+	void (*map_where)(const struct pgtable_form *form, const uint8_t *where,
+			  const void *in, const void *otherwise, void *out, size_t n);
+	void (*test)(const struct pgtable_condition *condition, const void *in, uint8_t *out,
+		     size_t n);
+	uint64_t (*count)(const struct pgtable_condition *condition, const void *in, size_t n);
+};
+
 /*
  * The form of a map of the entry alone, or with its argument fixed; returns 0
- * where it has none (then *form is undefined).
+ * if it has none (then *form is undefined).
  */
 int pgtable_form_of_map(const struct pgtable_helper *helper, uint64_t arg,
 			struct pgtable_form *form);

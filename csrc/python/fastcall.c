@@ -24,7 +24,8 @@
 
 #include <string.h>
 
-#include "bulk/bulk.h"
+#include "bulk/step.h"
+#include "python/operation.h"
 
 /* More may exceed the caches, and then the driver has other loops. */
 #define MOST_ENTRIES ((size_t)512 * 1024)
@@ -34,26 +35,15 @@
 /* Entries from where on it matters that vectors do not lie in two cache lines. */
 #define ALIGN_FROM ((size_t)1024)
 
-typedef uint64_t run_fn(const struct pgtable_block_ops *ops,
-			const struct pgtable_step *steps, size_t nsteps,
-			const struct pgtable_step *where_test, const uint8_t *where,
-			const void *in, void *out, const void *otherwise, size_t n,
-			size_t large_from, unsigned threads);
-
 /*
- * What is run.  It never changes: an operation that is bound anew gets another one.  Counted,
- * under the interpreter lock: the operation holds it, and so does each call under way.
+ * What is run.  It never changes: an operation that is bound again gets another one.  It is
+ * counted, under the interpreter lock: the operation holds it, and so does each call under way.
  */
 struct target {
 	size_t holders;
-	PyObject *owner;	/* keeps alive what helper and steps point to */
-	const struct pgtable_helper *helper;	/* the last of the chain */
-	const struct pgtable_step *steps;	/* NULL: a helper with an argument */
-	size_t nsteps;
-	int is_chain;
-	const struct pgtable_block_ops *ops;
-	run_fn *run;
-	const void *engine;	/* tells engines apart, never followed */
+	PyObject *owner;	/* keeps alive what the operation points to */
+	Py_buffer memory;	/* of the operation, which it keeps alive */
+	const struct pgtable_operation *operation;
 };
 
 typedef struct {
@@ -107,8 +97,14 @@ static void let_go(struct target *target)
 {
 	if (!target || --target->holders)
 		return;
+	PyBuffer_Release(&target->memory);
 	Py_DECREF(target->owner);
 	PyMem_Free(target);
+}
+
+static const struct pgtable_operation *operation_of(const struct call *call)
+{
+	return call->target->operation;
 }
 
 static void begin(struct call *call, PyObject *self)
@@ -126,9 +122,10 @@ static void end(struct call *call)
 /* Take apart the arguments; 0 if there is anything that is not plain. */
 static int parse(struct call *call, PyObject *args, PyObject *kwargs)
 {
-	const struct pgtable_helper *helper = call->target ? call->target->helper : NULL;
+	const struct pgtable_operation *operation = call->target ? operation_of(call) : NULL;
+	const struct pgtable_helper *helper = operation ? operation->last : NULL;
 	Py_ssize_t given = kwargs ? PyDict_Size(kwargs) : 0;
-	int takes_argument = helper && !call->target->is_chain && helper->argument;
+	int takes_argument = helper && !operation->is_chain && helper->argument;
 
 	if (!helper || PyTuple_Size(args) != (takes_argument ? 2 : 1))
 		return 0;
@@ -200,67 +197,45 @@ static int disjoint(const Py_buffer *a, const Py_buffer *b)
 /* The step of a test helper of the same engine, kept alive by the call, or NULL. */
 static const struct pgtable_step *where_test(struct call *call)
 {
-	struct target *where;
+	const struct pgtable_operation *where;
+	struct target *target;
 
 	if (!PyObject_TypeCheck(call->where, fastcall_type))
 		return NULL;
-	where = ((FastCall *)call->where)->target;
-	if (!where || where->is_chain || !where->helper || !where->helper->test ||
-	    where->engine != call->target->engine)
+	target = ((FastCall *)call->where)->target;
+	where = target ? target->operation : NULL;
+	if (!where || where->is_chain || !where->last || !where->last->test ||
+	    where->engine != operation_of(call)->engine)
 		return NULL;
-	call->where_target = hold(where);
-	return where->steps;	/* NULL where it takes an argument */
+	call->where_target = hold(target);
+	return where->steps;	/* NULL if it takes an argument */
 }
 
-/* Does the driver's work on alignment pay?  Not for a table, nor where there is none to do. */
-static int is_straight(const void *written, size_t n)
+/* Is the driver's work on alignment worth nothing?  So it is for a table, and for aligned memory. */
+static int needs_no_alignment(const void *written, size_t n)
 {
 	return n < ALIGN_FROM || (uintptr_t)written % PGTABLE_LINE == 0;
 }
 
-static const struct pgtable_step *steps_of(const struct call *call)
-{
-	return call->target->steps ? call->target->steps : &call->own;
-}
-
-/* One helper and nothing else: straight into its loop. */
-static uint64_t run_alone(const struct call *call, void *out)
-{
-	const struct pgtable_helper *helper = call->target->helper;
-	const struct pgtable_block_ops *ops = call->target->ops;
-	const struct pgtable_step *step = steps_of(call);
-	const void *in = call->in.buf;
-	size_t n = entries_of(call);
-
-	if (step->form)
-		ops->form(step->form, in, out, n);
-	else if (helper->map)
-		helper->map(in, NULL, step->argument, out, n);
-	else if (out && step->condition)
-		ops->test(step->condition, in, out, n);
-	else if (out)
-		helper->test(in, NULL, step->argument, out, n);
-	else if (step->condition)
-		return ops->count(step->condition, in, n);
-	else
-		return helper->count(in, NULL, step->argument, n);
-	return 0;
-}
-
+/* One helper alone goes straight into its loop, everything else to the driver. */
 static uint64_t run(const struct call *call, void *out, const struct pgtable_step *test,
 		    const uint8_t *mask)
 {
-	const struct target *target = call->target;
+	const struct pgtable_operation *operation = operation_of(call);
+	const struct pgtable_step *steps = operation->steps ? operation->steps : &call->own;
+	size_t nsteps = operation->steps ? operation->nsteps : 1;
+	const void *in = call->in.buf;
 	size_t n = entries_of(call);
 	PyThreadState *state = n > KEEP_LOCK ? PyEval_SaveThread() : NULL;
 	uint64_t total;
 
-	if (!target->is_chain && !test && !mask &&
-	    is_straight(target->helper->map ? out : call->in.buf, n))
-		total = run_alone(call, out);
+	if (!operation->is_chain && !test && !mask &&
+	    needs_no_alignment(operation->last->map ? out : in, n))
+		total = pgtable_run_step(operation->loops->form, steps, in, NULL, out, n,
+					 PGTABLE_IN_CACHES);
 	else
-		total = target->run(target->ops, steps_of(call), target->steps ? target->nsteps : 1,
-				    test, mask, call->in.buf, out, NULL, n, SIZE_MAX, 1);
+		total = operation->run(operation->loops, steps, nsteps, test, mask, in, out, NULL, n,
+				       SIZE_MAX, 1);
 	if (state)
 		PyEval_RestoreThread(state);
 	return total;
@@ -296,7 +271,7 @@ static int call_in_place(struct call *call)
 	uint64_t total;
 	int plain;
 
-	if (!call->target->helper->map || !get_entries(call, PyBUF_WRITABLE))
+	if (!operation_of(call)->last->map || !get_entries(call, PyBUF_WRITABLE))
 		return 0;
 	call->to = call->in;
 	plain = run_where(call, call->in.buf, &total);
@@ -306,7 +281,7 @@ static int call_in_place(struct call *call)
 
 static int call_into(struct call *call)
 {
-	int is_map = call->target->helper->map != NULL;
+	int is_map = operation_of(call)->last->map != NULL;
 	uint64_t total;
 	int plain = 0;
 
@@ -338,7 +313,7 @@ static PyObject *call_new(struct call *call)
 		return NULL;
 	call->out = PyObject_CallFunctionObjArgs(
 		empty_like, call->array,
-		call->target->helper->map ? NULL : (PyObject *)&PyBool_Type, NULL);
+		operation_of(call)->last->map ? NULL : (PyObject *)&PyBool_Type, NULL);
 	if (call->out && !call_into(call))
 		Py_CLEAR(call->out);
 	return call->out;
@@ -347,12 +322,10 @@ static PyObject *call_new(struct call *call)
 /* The same for one entry. */
 static PyObject *call_int(const struct call *call, uint64_t entry)
 {
-	const struct pgtable_helper *helper = call->target->helper;
+	const struct pgtable_helper *helper = operation_of(call)->last;
+	uint64_t result = pgtable_run_on_one(helper, entry, call->own.argument);
 
-	if (helper->count)
-		return PyBool_FromLong(helper->count(&entry, NULL, call->own.argument, 1) != 0);
-	helper->map(&entry, NULL, call->own.argument, &entry, 1);
-	return PyLong_FromUnsignedLongLong(entry);
+	return helper->map ? PyLong_FromUnsignedLongLong(result) : PyBool_FromLong(result != 0);
 }
 
 static PyObject *hand_on(PyObject *self, PyObject *name, PyObject *args, PyObject *kwargs)
@@ -382,7 +355,7 @@ static PyObject *call_plain(struct call *call)
 		return NULL;
 	if (!get_word(call->array, &entry))
 		return call_new(call);
-	return call->target->is_chain ? NULL : call_int(call, entry);
+	return operation_of(call)->is_chain ? NULL : call_int(call, entry);
 }
 
 static PyObject *fastcall_call(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -406,7 +379,7 @@ static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs
 	int plain = 0;
 
 	begin(&call, self);
-	if (parse(&call, args, kwargs) && call.target->helper->count && !call.out &&
+	if (parse(&call, args, kwargs) && operation_of(&call)->last->count && !call.out &&
 	    get_entries(&call, 0)) {
 		plain = run_where(&call, NULL, &total);
 		PyBuffer_Release(&call.in);
@@ -417,32 +390,38 @@ static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs
 	return hand_on(self, name_count, args, kwargs);
 }
 
-/* Addresses come as cffi gives them, as ints.  Calls under way keep the former target. */
+/* Set target->operation to the memory of an object; 0 and an exception if it is none. */
+static int get_operation(struct target *target, PyObject *operation)
+{
+	if (PyObject_GetBuffer(operation, &target->memory, PyBUF_SIMPLE))
+		return 0;
+	if (target->memory.len == sizeof(struct pgtable_operation)) {
+		target->operation = target->memory.buf;
+		return 1;
+	}
+	PyBuffer_Release(&target->memory);
+	PyErr_SetString(PyExc_ValueError, "not the memory of a struct pgtable_operation");
+	return 0;
+}
+
+/* Calls under way keep the former target. */
 static PyObject *fastcall_bind(PyObject *self, PyObject *args)
 {
 	struct target *former = ((FastCall *)self)->target, *target;
-	unsigned long long helper, steps, nsteps, ops, run_address, engine;
-	PyObject *owner;
-	int is_chain;
+	PyObject *owner, *operation;
 
-	if (!PyArg_ParseTuple(args, "OKKKpKKK", &owner, &helper, &steps, &nsteps, &is_chain, &ops,
-			      &run_address, &engine))
+	if (!PyArg_ParseTuple(args, "OO", &owner, &operation))
 		return NULL;
-	target = PyMem_Malloc(sizeof(*target));
+	target = PyMem_Calloc(1, sizeof(*target));
 	if (!target)
 		return PyErr_NoMemory();
+	if (!get_operation(target, operation)) {
+		PyMem_Free(target);
+		return NULL;
+	}
 	Py_INCREF(owner);
-	*target = (struct target){
-		.holders = 1,
-		.owner = owner,
-		.helper = (const struct pgtable_helper *)(uintptr_t)helper,
-		.steps = (const struct pgtable_step *)(uintptr_t)steps,
-		.nsteps = (size_t)nsteps,
-		.is_chain = is_chain,
-		.ops = (const struct pgtable_block_ops *)(uintptr_t)ops,
-		.run = (run_fn *)(uintptr_t)run_address,
-		.engine = (const void *)(uintptr_t)engine,
-	};
+	target->holders = 1;
+	target->owner = owner;
 	((FastCall *)self)->target = target;
 	let_go(former);
 	Py_RETURN_NONE;
@@ -452,7 +431,7 @@ static PyMethodDef methods[] = {
 	{ "count", (PyCFunction)(void (*)(void))fastcall_count, METH_VARARGS | METH_KEYWORDS,
 	  "Count the entries for which a test is true; see Operation.count." },
 	{ "_bind", fastcall_bind, METH_VARARGS,
-	  "Take calls: owner, helper, steps, how many, whether a chain, ops, pgtable_run, engine." },
+	  "Take calls: what owns all that the operation points to, and the operation's memory." },
 	{ NULL, NULL, 0, NULL },
 };
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from cffi import FFI
 
 CSRC = Path(__file__).resolve().parents[1]
-HEADERS = ("bulk/bulk.h", "census/census.h", "form/form.h", "guard/guard.h", "walk/walk.h")
+HEADERS = (
+    "bulk/bulk.h",
+    "census/census.h",
+    "form/form.h",
+    "guard/guard.h",
+    "walk/walk.h",
+    "python/operation.h",
+)
 
 
 def _declarations(header: str) -> str:

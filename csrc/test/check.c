@@ -153,16 +153,16 @@ static void check_form(const struct pgtable_instance *in, const struct pgtable_h
 	struct pgtable_condition condition;
 
 	if (helper->map && pgtable_form_of_map(helper, argument, &form)) {
-		in->ops->form(&form, entries, result, N);
+		in->loops->form->map(&form, entries, result, N);
 		if (memcmp(result, first_result, sizeof(result)))
 			fail(in, helper, "its form differs");
-		in->ops->form_stream(&form, entries, result, N);
-		in->ops->stream_end();
+		in->loops->form->map_stream(&form, entries, result, N);
+		in->loops->block->stream_end();
 		if (memcmp(result, first_result, sizeof(result)))
 			fail(in, helper, "its form differs past the caches");
 	}
 	if (helper->test && !helper->argument && pgtable_form_of_test(helper, &condition)) {
-		in->ops->test(&condition, entries, truth, N);
+		in->loops->form->test(&condition, entries, truth, N);
 		if (memcmp(truth, first_truth, sizeof(truth)))
 			fail(in, helper, "its condition differs");
 	}
@@ -175,7 +175,7 @@ static void check_driver(const struct pgtable_instance *in, const struct pgtable
 	uint64_t total = 0;
 
 	if (helper->map) {
-		pgtable_run(in->ops, &step, 1, NULL, mask, entries, result, entries, N, N + 1,
+		pgtable_run(in->loops, &step, 1, NULL, mask, entries, result, entries, N, N + 1,
 			    threads);
 		for (size_t i = 0; i < N; i++)
 			if (result[i] != (mask[i] ? first_result[i] : entries[i])) {
@@ -186,7 +186,7 @@ static void check_driver(const struct pgtable_instance *in, const struct pgtable
 	}
 	for (size_t i = 0; i < N; i++)
 		total += first_truth[i] & mask[i];
-	if (pgtable_run(in->ops, &step, 1, NULL, mask, entries, NULL, NULL, N, N + 1,
+	if (pgtable_run(in->loops, &step, 1, NULL, mask, entries, NULL, NULL, N, N + 1,
 			threads) != total)
 		fail(in, helper, "a count with where= differs");
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bulk/bulk_loops.h"
+#include "form/form.h"
 #include "census/census.h"
 #include "walk/walk_entry.h"
 #include "walk/walk_order.h"
@@ -13,7 +14,7 @@
 #define MAX_LOOPS 1000
 
 struct pgtable_walk {
-	const struct pgtable_block_ops *ops;
+	const struct pgtable_loops *isa_loops;
 	const struct pgtable_segment *segments;
 	size_t nsegments;
 	size_t last_segment;
@@ -167,7 +168,7 @@ static int reach(struct pgtable_walk *walk, uint64_t pa, unsigned level, uint64_
 	return 0;
 }
 
-struct pgtable_walk *pgtable_walk_new(const struct pgtable_block_ops *ops,
+struct pgtable_walk *pgtable_walk_new(const struct pgtable_loops *isa_loops,
 				      const struct pgtable_segment *segments, size_t n,
 				      const struct pgtable_root *root)
 {
@@ -175,7 +176,7 @@ struct pgtable_walk *pgtable_walk_new(const struct pgtable_block_ops *ops,
 
 	if (!walk)
 		return NULL;
-	walk->ops = ops;
+	walk->isa_loops = isa_loops;
 	walk->segments = segments;
 	walk->nsegments = n;
 	walk->levels = root->levels;
@@ -211,7 +212,7 @@ static size_t count_entries(const struct pgtable_walk *walk, const void *table, 
 	for (size_t i = 0; i < TABLE_ENTRIES; i += some) {
 		for (size_t line = 0; ahead && line < some; line += 8)
 			__builtin_prefetch((const pgtable_word *)ahead + i + line);
-		count += walk->ops->count(&not_zero, (const pgtable_word *)table + i, some);
+		count += walk->isa_loops->form->count(&not_zero, (const pgtable_word *)table + i, some);
 	}
 	return count;
 }
@@ -405,7 +406,7 @@ static uint8_t nx_mask_of(const struct pgtable_walk *walk)
 static size_t list_ptes(const struct visit *visit, const struct pgtable_table *table, uint64_t va,
 			uint8_t above, const struct pgtable_columns *out, size_t at)
 {
-	return visit->walk->ops->walk_rows(table->data, va, above, nx_mask_of(visit->walk),
+	return visit->walk->isa_loops->walk->rows(table->data, va, above, nx_mask_of(visit->walk),
 					   next_table(visit, 1), out->va + at, out->entry + at,
 					   out->traits + at);
 }

@@ -14,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct pgtable_block_ops;
 struct pgtable_census;
+struct pgtable_loops;
 struct pgtable_walk;
 
 /* Physical memory [pa, pa + size) is at data.  Segments are sorted and apart. */
@@ -76,6 +76,19 @@ struct pgtable_columns {
 	size_t capacity;
 };
 
+/* Loops over tables and rows, for one instruction set. */
+struct pgtable_walk_loops {
+	/*
+	 * List what is not zero in a table of level 1 at va, at most 512 rows, for all of
+	 * which there is room.  ahead: memory that is asked for meanwhile, or NULL.
+	 * above: what the levels above allow; nx_mask: PGTABLE_NX or 0.
+	 */
+	size_t (*rows)(const void *table, uint64_t va, unsigned above, unsigned nx_mask,
+		       const void *ahead, uint64_t *out_va, uint64_t *out_entry, uint8_t *traits);
+	/* the frame of each row: not inverted, 0 where its kind has none */
+	void (*frames)(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n);
+};
+
 /* Where a walk begins, and how it reads entries. */
 struct pgtable_root {
 	uint64_t pa;		/* of the top table */
@@ -86,7 +99,7 @@ struct pgtable_root {
 };
 
 /* segments and root->top stay the caller's, and must outlive the walk.  NULL without memory. */
-struct pgtable_walk *pgtable_walk_new(const struct pgtable_block_ops *ops,
+struct pgtable_walk *pgtable_walk_new(const struct pgtable_loops *loops,
 				      const struct pgtable_segment *segments, size_t n,
 				      const struct pgtable_root *root);
 void pgtable_walk_free(struct pgtable_walk *walk);

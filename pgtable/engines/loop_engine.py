@@ -55,7 +55,7 @@ class CompiledHelper(FastCall, Helper):
         self._handle = handle
         #: without an argument it is one step, always the same, as ``where`` too
         self.c_steps = None if self.argument else CSteps(self.own_steps)
-        self._bind(*_bound(self.c_steps, handle), False, *self.engine.addresses())
+        self._bind(*self.engine.operation(self.c_steps, handle, is_chain=False))
 
 
 class CompiledChain(FastCall, Chain):
@@ -78,18 +78,7 @@ class CompiledChain(FastCall, Chain):
             return
         self.c_steps = CSteps(self._steps(MISSING, None))
         last = self.steps[-1][0].handle
-        self._bind(*_bound(self.c_steps, last), True, *self.engine.addresses())
-
-
-def _address(pointer: Any) -> int:
-    return int(ffi.cast("uintptr_t", pointer))
-
-
-def _bound(c_steps: CSteps | None, handle: Any) -> tuple[CSteps | None, int, int, int]:
-    """Return steps as FastCall takes them: their owner, the last helper, address and number."""
-    if c_steps is None:
-        return None, _address(handle), 0, 0
-    return c_steps, _address(handle), _address(c_steps.array), c_steps.n
+        self._bind(*self.engine.operation(self.c_steps, last, is_chain=True))
 
 
 class CompiledEngine(Engine):
@@ -98,20 +87,28 @@ class CompiledEngine(Engine):
     #: Chains in C's form are kept for the next call; no more than so many.
     KEPT_STEPS = 256
 
-    def __init__(self, name: str, ops: Any):
+    def __init__(self, name: str, loops: Any):
         self.name = name
-        self.ops = ops
+        #: ``struct pgtable_loops`` of the instruction set
+        self.loops = loops
         self.chains: weakref.WeakSet[CompiledChain] = weakref.WeakSet()
         self._kept_steps: dict[tuple[Step, ...], CSteps] = {}
 
-    def addresses(self) -> tuple[int, int, int]:
-        """Return what calls from C need besides their steps."""
-        return _address(self.ops), _address(RUN), id(self)
+    def operation(self, c_steps: CSteps | None, last: Any, *, is_chain: bool) -> tuple[Any, Any]:
+        """Return what :class:`FastCall` takes: an owner of everything, and the operation's memory.
 
-    def rebind(self, ops: Any, handles: Iterable[Any]) -> None:
+        c_steps: None where the argument comes with each call.
+        """
+        steps, n = (ffi.NULL, 0) if c_steps is None else (c_steps.array, c_steps.n)
+        engine = ffi.cast("void *", id(self))
+        words = (last, steps, n, is_chain, self.loops, RUN, engine)
+        operation = ffi.new("struct pgtable_operation *", words)
+        return (c_steps, self.loops, operation), ffi.buffer(operation)
+
+    def rebind(self, loops: Any, handles: Iterable[Any]) -> None:
         """Let every helper run other loops from now on; calls under way keep the former."""
         with BINDING:
-            self.ops = ops
+            self.loops = loops
             for helper, handle in zip(self.helpers.values(), handles, strict=True):
                 helper.handle = handle
             for chain in list(self.chains):
@@ -152,7 +149,7 @@ class CompiledEngine(Engine):
         c_steps = self._c_steps(steps)
         test = self._c_steps(where.own_steps) if isinstance(where, Helper) else None
         return lib.pgtable_run(
-            self.ops,
+            self.loops,
             c_steps.array,
             c_steps.n,
             _NULL if test is None else test.array,

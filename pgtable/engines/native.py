@@ -58,7 +58,7 @@ class NativeEngine(CompiledEngine):
         #: whether calls run closed forms where helpers have them, or always the helpers' text
         self.forms = forms
         name = f"native({chosen})" if forms else f"native({chosen}, forms=False)"
-        super().__init__(name, self._instance(isa_name).ops)
+        super().__init__(name, self._instance(isa_name).loops)
         helpers = []
         for handle in self._handles(isa_name):
             helpers.append(CompiledHelper(self, HelperInfo(*as_info_fields(handle)), handle))
@@ -82,7 +82,7 @@ class NativeEngine(CompiledEngine):
 
     def follow(self, isa_name: str) -> None:
         """Let every helper run the loops of that instruction set from now on."""
-        self.rebind(self._instance(isa_name).ops, self._handles(isa_name))
+        self.rebind(self._instance(isa_name).loops, self._handles(isa_name))
         self.isa = isa_name
 
     def _owners(self, name: str) -> list[str]:

@@ -212,7 +212,7 @@ class Walk:
     def pa(self) -> np.ndarray:
         """Frame of each entry (uint64)."""
         pa = empty(len(self), np.uint64)
-        native().ops.walk_frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
+        native().loops.walk.frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
         if self.kernel is not None and len(self._absent):
             pa[self._absent] = self._absent_frames(self.kernel)
         if self.root.encryption:
@@ -360,7 +360,7 @@ class _Native:
         start.pa, start.levels, start.nxe = root.pa, root.levels, root.nxe
         start.encryption = root.encryption
         start.top = ffi.NULL if self.top is None else _pointer(self.top)
-        walk = lib.pgtable_walk_new(native().ops, segments.pointer, len(segments.table), start)
+        walk = lib.pgtable_walk_new(native().loops, segments.pointer, len(segments.table), start)
         if not walk:
             raise MemoryError("no memory for a walk")
         self.walk = ffi.gc(walk, lib.pgtable_walk_free)

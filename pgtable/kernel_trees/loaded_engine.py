@@ -50,7 +50,7 @@ class LoadedTreeEngine(KernelTreeEngine, CompiledEngine):
         self, recipe: Recipe, isa: str, place: Path, report: dict[str, Any], forms: bool = False
     ):
         KernelTreeEngine.__init__(self, recipe, isa, report)
-        CompiledEngine.__init__(self, self.name, native(isa=isa).ops)
+        CompiledEngine.__init__(self, self.name, native(isa=isa).loops)
         # one path is loaded once, and every engine has a processor of its own
         self._library = _load_copy(cache.read(place, LIBRARY))
         self._library.pgtable_tree_set_feature(int(self.shstk))

@@ -224,10 +224,9 @@ def test_errors_of_the_checks_come_through(helpers) -> None:
 def test_a_helper_without_loops_hands_everything_on() -> None:
     helper = pgtable.native(isa="scalar").pte_young
     helper.call_checked = helper.count_checked = lambda *_, **__: HANDED_ON
-    addresses = helper.engine.addresses()
-    helper._bind(None, 0, 0, 0, False, *addresses)
+    helper._bind(*helper.engine.operation(None, ffi.NULL, is_chain=False))
     assert helper(5) is helper(TABLE) is helper.count(TABLE) is HANDED_ON
-    helper._bind(None, int(ffi.cast("uintptr_t", helper.handle)), 0, 0, False, *addresses)
+    helper._bind(*helper.engine.operation(None, helper.handle, is_chain=False))
     assert helper(0x20) is True
 
 

@@ -278,15 +278,15 @@ def forms():
 @pytest.mark.parametrize("n", LENGTHS)
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_loops_of_forms_at_every_alignment(usable_isa, random_entries, n, shift) -> None:
-    ops = pgtable.native(isa=usable_isa).ops
+    loops = pgtable.native(isa=usable_isa).loops
     words = random_entries[:n]
     entries = Guarded(words.tobytes(), shift % 8)
     for form in forms():
         expected = apply_form(form, words)
-        for run in (ops.form, ops.form_large, ops.form_stream):
+        for run in (loops.form.map, loops.form.map_large, loops.form.map_stream):
             out = Guarded(bytes(8 * n), shift)
             run(form, entries.pointer, out.pointer, n)
-            ops.stream_end()
+            loops.block.stream_end()
             assert out.take() == expected.tobytes()
 
 
@@ -306,7 +306,7 @@ VALUES = [
 @pytest.mark.parametrize("n", LENGTHS)
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_loops_of_conditions(usable_isa, random_entries, n, shift) -> None:
-    ops = pgtable.native(isa=usable_isa).ops
+    loops = pgtable.native(isa=usable_isa).loops.form
     words = random_entries[:n]
     entries = Guarded(words.tobytes(), shift % 8)
     for values, negate in itertools.product(VALUES, (0, 1)):
@@ -316,9 +316,9 @@ def test_loops_of_conditions(usable_isa, random_entries, n, shift) -> None:
             (mask, value, or_mask, or_value, len(values) == 4, negate),
         )
         met = apply_condition(condition, words)
-        assert ops.count(condition, entries.pointer, n) == np.count_nonzero(met), values
+        assert loops.count(condition, entries.pointer, n) == np.count_nonzero(met), values
         flags = Guarded(bytes(n), shift)
-        ops.test(condition, entries.pointer, flags.pointer, n)
+        loops.test(condition, entries.pointer, flags.pointer, n)
         assert flags.take() == met.tobytes(), values
 
 
@@ -326,7 +326,7 @@ def test_loops_of_conditions(usable_isa, random_entries, n, shift) -> None:
 @pytest.mark.parametrize("shift", SHIFTS)
 @pytest.mark.parametrize("elsewhere", ["in", "out", "another"])
 def test_loops_of_forms_where(usable_isa, random_entries, n, shift, elsewhere) -> None:
-    ops = pgtable.native(isa=usable_isa).ops
+    loops = pgtable.native(isa=usable_isa).loops.form
     words, others = random_entries[:n], random_entries[n : 2 * n]
     entries, another = Guarded(words.tobytes(), shift % 8), Guarded(others.tobytes(), shift)
     condition = ffi.new("struct pgtable_condition *", {"mask": 1, "value": 1})
@@ -334,8 +334,8 @@ def test_loops_of_forms_where(usable_isa, random_entries, n, shift, elsewhere) -
     flags = np.array([0, 1, 2, 0, 0x80, 0xFF, 0], np.uint8)[(random_entries[:n] % 7).astype(int)]
     where = Guarded(flags.tobytes(), shift)
     runs = {
-        "condition": lambda form, *places: ops.form_where(form, condition, *places, n),
-        "set": lambda form, *places: ops.form_where_set(form, where.pointer, *places, n),
+        "condition": lambda form, *places: loops.map_if(form, condition, *places, n),
+        "set": lambda form, *places: loops.map_where(form, where.pointer, *places, n),
     }
     for form, run, condition.value, condition.negate in itertools.product(
         forms(), runs, (0, 1), (0, 1)

@@ -176,11 +176,11 @@ def test_the_short_way_runs_what_the_handle_says(usable_isa) -> None:
     assert ran == [IDS[usable_isa]] * 6 + ["count"] * 2
 
 
-@pytest.mark.parametrize("name", ["form", "count", "test"])
+@pytest.mark.parametrize("name", ["map", "count", "test"])
 def test_the_short_way_runs_the_forms_of_the_instruction_set(usable_isa, name) -> None:
     engine = pgtable.native(isa=usable_isa)
-    real = engine.ops
-    assert real.isa == IDS[usable_isa]
+    assert engine.loops.isa == IDS[usable_isa]
+    real = engine.loops.form
     ran = []
 
     @ffi.callback(ffi.typeof(getattr(real, name)))
@@ -188,8 +188,10 @@ def test_the_short_way_runs_the_forms_of_the_instruction_set(usable_isa, name) -
         ran.append(name)
         return getattr(real, name)(*given)
 
-    engine.ops = ffi.new("struct pgtable_block_ops *", real[0])
-    setattr(engine.ops, name, noted)
+    changed = ffi.new("struct pgtable_form_loops *", real[0])
+    setattr(changed, name, noted)
+    engine.loops = ffi.new("struct pgtable_loops *", engine.loops[0])
+    engine.loops.form = changed
     for helper in (engine.pte_mkold, engine.pte_dirty):
         helper.handle = helper.handle  # binds the operations too
     entries = np.array([0x867, 0x25], np.uint64)
@@ -199,13 +201,26 @@ def test_the_short_way_runs_the_forms_of_the_instruction_set(usable_isa, name) -
     assert ran == [name]
 
 
+def test_what_is_no_operation_is_not_bound() -> None:
+    helper = pgtable.native().pte_mkold
+    with pytest.raises(ValueError, match="struct pgtable_operation"):
+        helper._bind(None, b"too short")
+    with pytest.raises(TypeError):
+        helper._bind(None, 0)
+    assert helper(0x867) == 0x847
+
+
 def test_isa_binds_the_short_way_too(usable_isa) -> None:
     helper = pgtable.native().pte_mkold
     bound = []
-    helper._bind = lambda *addresses: bound.append(addresses[1])
+
+    def bind(owner, operation):
+        bound.append(ffi.from_buffer("struct pgtable_operation *", operation).last)
+
+    helper._bind = bind
     try:
         pgtable.isa(usable_isa)
-        assert bound == [int(ffi.cast("uintptr_t", helper.handle))]
+        assert bound == [helper.handle]
         assert loop_id(helper.handle) == IDS[usable_isa]
     finally:
         del helper._bind

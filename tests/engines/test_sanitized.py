@@ -23,20 +23,21 @@ pytestmark = pytest.mark.skipif(
 OVERRUN = """
 import ctypes, sys
 import pgtable
-from pgtable.engines._native import ffi, lib
+from pgtable.engines._native import ffi
 malloc = ctypes.CDLL(None).malloc
 malloc.restype, malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
 entries = ffi.cast("void *", malloc(8 * 100))
 engine = pgtable.native(isa=sys.argv[1])
-lib.pgtable_in_place(engine.pte_mkold.handle, entries, 8 * 100)
+run = engine.pte_mkold.handle.map
+run(entries, ffi.NULL, 0, entries, 100)
 print("inside is fine", flush=True)
 if sys.argv[2] == "map":
-    lib.pgtable_in_place(engine.pte_mkold.handle, entries, 8 * 101)
+    run(entries, ffi.NULL, 0, entries, 101)
 elif sys.argv[2] == "count":
     engine.pte_dirty.handle.count(entries, ffi.NULL, 0, 101)
 else:
     where = ffi.cast("uint8_t *", entries)
-    engine.ops.count_both(where, where, 801)
+    engine.loops.block.count_both(where, where, 801)
 print("nobody noticed")
 """
 

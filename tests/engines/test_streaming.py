@@ -20,28 +20,30 @@ class Spy:
         self.engine = pgtable.native(isa=isa)
         self.streamed: list[int] = []
         self.ends = 0
-        real = self.engine.ops
+        real = self.engine.loops
 
         @ffi.callback("void(void *, const void *, size_t)")
         def stream(out, block, n):
             self.streamed.append(n)
-            real.stream(out, block, n)
+            real.block.stream(out, block, n)
 
-        @ffi.callback(ffi.typeof(real.form_stream))
+        @ffi.callback(ffi.typeof(real.form.map_stream))
         def form_stream(form, entries, out, n):
             self.streamed.append(n)
-            real.form_stream(form, entries, out, n)
+            real.form.map_stream(form, entries, out, n)
 
         @ffi.callback("void(void)")
         def stream_end():
             self.ends += 1
-            real.stream_end()
+            real.block.stream_end()
 
-        self.keep = (stream, form_stream, stream_end)
-        self.engine.ops = ffi.new("struct pgtable_block_ops *", real[0])
-        self.engine.ops.stream = stream
-        self.engine.ops.form_stream = form_stream
-        self.engine.ops.stream_end = stream_end
+        block = ffi.new("struct pgtable_block_loops *", real.block[0])
+        block.stream, block.stream_end = stream, stream_end
+        form = ffi.new("struct pgtable_form_loops *", real.form[0])
+        form.map_stream = form_stream
+        self.keep = (stream, form_stream, stream_end, block, form)
+        self.engine.loops = ffi.new("struct pgtable_loops *", real[0])
+        self.engine.loops.block, self.engine.loops.form = block, form
 
 
 @pytest.fixture

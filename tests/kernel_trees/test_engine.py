@@ -158,7 +158,7 @@ def test_compiled_for_the_instruction_set_that_is_asked_for(make_mini_tree):
             handle = engine.pte_mkold.handle
             # every loop returns what it was really compiled for
             assert handle.map(buffer, buffer, 0, buffer, 1) == number
-            assert engine.ops == _instances()[name, pgtable.native().switches, ""].ops
+            assert engine.loops == _instances()[name, pgtable.native().switches, ""].loops
     with pytest.raises(ValueError, match="instruction set 'mmx' is unknown"):
         pgtable.kernel_tree(tree, isa="mmx")
 

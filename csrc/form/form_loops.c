@@ -4,9 +4,6 @@
  * bits to set, since what a loop need not do is the most of its time.  A round is two
  * cache lines, in vectors of the compiler's own; the scalar build has none.
  */
-#ifndef PGTABLE_FORM_LOOPS_H
-#define PGTABLE_FORM_LOOPS_H
-
 #include <string.h>
 
 #include "bulk/bulk_loops.h"
@@ -57,16 +54,8 @@
 #define ROUND (2 * PGTABLE_LINE)
 #define ROUND_WORDS (ROUND / sizeof(uint64_t))
 
-/*
- * Bytes that memory is asked for ahead, beyond the caches: more made reading slower,
- * nothing made writing slower.  Processors with AVX-512 ask by themselves: it cost
- * Zen 4 in place what it gives Zen 3, and made no difference to streamed stores.
- */
-#ifdef __AVX512F__
-#define FORM_AHEAD 0
-#else
-#define FORM_AHEAD 512
-#endif
+/* How far ahead, in bytes, memory is asked for.  More made reading slower. */
+#define FORM_AHEAD (PGTABLE_ASK_AHEAD ? 512 : 0)
 
 static inline void prefetch_ahead(const char *in)
 {
@@ -201,7 +190,7 @@ static void form_rest(const struct pgtable_form *form, const void *in, void *out
 		}								\
 	}
 
-static void block_form(const struct pgtable_form *form, const void *in, void *out, size_t n)
+static void map_form(const struct pgtable_form *form, const void *in, void *out, size_t n)
 {
 	FORM_CONSTANTS(form);
 
@@ -211,7 +200,7 @@ static void block_form(const struct pgtable_form *form, const void *in, void *ou
 	form_rest(form, in, out, n);
 }
 
-static void block_form_large(const struct pgtable_form *form, const void *in, void *out, size_t n)
+static void map_form_large(const struct pgtable_form *form, const void *in, void *out, size_t n)
 {
 	FORM_CONSTANTS(form);
 
@@ -222,7 +211,7 @@ static void block_form_large(const struct pgtable_form *form, const void *in, vo
 }
 
 /* Where such stores can be made: to a whole vector, which out starts at. */
-static void block_form_stream(const struct pgtable_form *form, const void *in, void *out, size_t n)
+static void map_form_stream(const struct pgtable_form *form, const void *in, void *out, size_t n)
 {
 #ifdef PGTABLE_HAS_STREAM
 	FORM_CONSTANTS(form);
@@ -235,7 +224,7 @@ static void block_form_stream(const struct pgtable_form *form, const void *in, v
 		return;
 	}
 #endif
-	block_form_large(form, in, out, n);
+	map_form_large(form, in, out, n);
 }
 
 static inline uint64_t word_at(const void *words, size_t i)
@@ -263,7 +252,7 @@ static inline uint64_t word_at(const void *words, size_t i)
 			SHORTEST_FORM(WHERE_ROUNDS, CHOSEN, OTHER);		\
 	} while (0)
 
-static void block_form_where_set(const struct pgtable_form *form, const uint8_t *where,
+static void map_form_where(const struct pgtable_form *form, const uint8_t *where,
 				 const void *in, const void *otherwise, void *out, size_t n)
 {
 	FORM_CONSTANTS(form);
@@ -276,7 +265,7 @@ static void block_form_where_set(const struct pgtable_form *form, const uint8_t 
 		dst[i] = where[i] ? FULL_FORM(word_at(in, i)) : word_at(otherwise, i);
 }
 
-static void block_form_where(const struct pgtable_form *form,
+static void map_form_if(const struct pgtable_form *form,
 			     const struct pgtable_condition *condition,
 			     const void *in, const void *otherwise, void *out, size_t n)
 {
@@ -293,7 +282,7 @@ static void block_form_where(const struct pgtable_form *form,
 	}
 }
 
-static void block_test(const struct pgtable_condition *condition, const void *in, uint8_t *out,
+static void test_condition(const struct pgtable_condition *condition, const void *in, uint8_t *out,
 		       size_t n)
 {
 	CONDITION_CONSTANTS(condition);
@@ -329,7 +318,7 @@ static void block_test(const struct pgtable_condition *condition, const void *in
 	} while (0)
 
 /* One comparison (or two) and one subtraction a vector, whatever the test. */
-static uint64_t block_count(const struct pgtable_condition *condition, const void *in, size_t n)
+static uint64_t count_condition(const struct pgtable_condition *condition, const void *in, size_t n)
 {
 	CONDITION_CONSTANTS(condition);
 	const uint64_t or_mask = condition->or_mask, or_value = condition->or_value;
@@ -350,4 +339,14 @@ static uint64_t block_count(const struct pgtable_condition *condition, const voi
 	return condition->negate ? n - total : total;
 }
 
-#endif
+extern const struct pgtable_form_loops PGTABLE_OF_ISA(pgtable_form_loops);
+
+const struct pgtable_form_loops PGTABLE_OF_ISA(pgtable_form_loops) = {
+	.map = map_form,
+	.map_large = map_form_large,
+	.map_stream = map_form_stream,
+	.map_if = map_form_if,
+	.map_where = map_form_where,
+	.test = test_condition,
+	.count = count_condition,
+};

@@ -6,12 +6,10 @@
  * Zero entries are squeezed out as they are copied; what else there is to know is
  * then found as if all were present, and mended where they are not.
  */
-#ifndef PGTABLE_WALK_LOOPS_H
-#define PGTABLE_WALK_LOOPS_H
-
 #include <string.h>
 
 #include "bulk/bulk_loops.h"
+#include "walk/walk.h"
 #include "walk/walk_entry.h"
 
 /* Entries at once: as many as a mask has bits. */
@@ -207,7 +205,6 @@ static inline void walk_put_last_traits(uint8_t *traits, const uint64_t *entries
 	memcpy(traits, found, n);
 }
 
-/* See struct pgtable_block_ops. */
 static size_t walk_rows(const void *table, uint64_t va, unsigned above, unsigned nx_mask,
 			const void *ahead, uint64_t *out_va, uint64_t *out_entry, uint8_t *traits)
 {
@@ -265,7 +262,6 @@ static inline void walk_block_frames(const uint64_t *restrict entry,
 	}
 }
 
-/* See struct pgtable_block_ops. */
 static void walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n)
 {
 	size_t i = 0;
@@ -285,4 +281,9 @@ static void walk_frames(const uint64_t *entry, const uint8_t *traits, uint64_t *
 		pa[i] = frame_of(entry[i], traits[i]);
 }
 
-#endif
+extern const struct pgtable_walk_loops PGTABLE_OF_ISA(pgtable_walk_loops);
+
+const struct pgtable_walk_loops PGTABLE_OF_ISA(pgtable_walk_loops) = {
+	.rows = walk_rows,
+	.frames = walk_frames,
+};

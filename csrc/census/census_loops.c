@@ -8,10 +8,8 @@
  * are rare.  That costs the same in whatever order kinds come, and no counter waits
  * for its own last store.
  */
-#ifndef PGTABLE_CENSUS_LOOP_H
-#define PGTABLE_CENSUS_LOOP_H
-
 #include "bulk/bulk_loops.h"
+#include "census/census.h"
 #include "census/census_key.h"
 
 static inline void census_each(struct pgtable_kinds *kinds, const uint32_t *keys, size_t n)
@@ -276,9 +274,8 @@ static inline void census_settle(struct pgtable_kinds *kinds, size_t blocks)
 }
 #endif
 
-/* ahead: memory that is wanted next, as much again, or NULL. */
-static void census_loop(struct pgtable_kinds *kinds, const void *entries, size_t n,
-			const void *ahead)
+static void census_count_kinds(struct pgtable_kinds *kinds, const void *entries, size_t n,
+			       const void *ahead)
 {
 	const pgtable_word *in = entries;
 	size_t done = 0, blocks = 0;
@@ -300,4 +297,8 @@ static void census_loop(struct pgtable_kinds *kinds, const void *entries, size_t
 		pgtable_add_kind(kinds, pgtable_census_key(in[done]), 1);
 }
 
-#endif
+extern const struct pgtable_census_loops PGTABLE_OF_ISA(pgtable_census_loops);
+
+const struct pgtable_census_loops PGTABLE_OF_ISA(pgtable_census_loops) = {
+	.count_kinds = census_count_kinds,
+};

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What happens to a block between the loops of helpers.  Compiled once for each
- * instruction set, as PGTABLE_BLOCK_OPS.
+ * What happens to a block between the loops of helpers, and the table of all rooms' loops.
+ * Compiled once for each instruction set.
  */
 #include <string.h>
 
 #include "bulk/bulk_loops.h"
-#include "census/census_loop.h"
-#include "form/form_loops.h"
 #include "bulk/stream.h"
-#include "walk/walk_loops.h"
 
 static void block_stream(void *out, const void *in, size_t n)
 {
@@ -61,24 +58,25 @@ static uint64_t block_count_both(const uint8_t *a, const uint8_t *b, size_t n)
 	return total;
 }
 
-extern const struct pgtable_block_ops PGTABLE_BLOCK_OPS;
+extern const struct pgtable_block_loops PGTABLE_OF_ISA(pgtable_block_loops);
+extern const struct pgtable_form_loops PGTABLE_OF_ISA(pgtable_form_loops);
+extern const struct pgtable_census_loops PGTABLE_OF_ISA(pgtable_census_loops);
+extern const struct pgtable_walk_loops PGTABLE_OF_ISA(pgtable_walk_loops);
+extern const struct pgtable_loops PGTABLE_OF_ISA(pgtable_loops);
 
-const struct pgtable_block_ops PGTABLE_BLOCK_OPS = {
-	.isa = PGTABLE_THIS_ISA,
-	.ask_ahead = FORM_AHEAD != 0,
-	.form = block_form,
-	.form_large = block_form_large,
-	.form_where = block_form_where,
-	.form_where_set = block_form_where_set,
-	.test = block_test,
-	.count = block_count,
-	.form_stream = block_form_stream,
+const struct pgtable_block_loops PGTABLE_OF_ISA(pgtable_block_loops) = {
+	.ask_ahead = PGTABLE_ASK_AHEAD,
 	.stream = block_stream,
 	.stream_end = block_stream_end,
 	.select = block_select,
 	.select_bytes = block_select_bytes,
 	.count_both = block_count_both,
-	.census = census_loop,
-	.walk_rows = walk_rows,
-	.walk_frames = walk_frames,
+};
+
+const struct pgtable_loops PGTABLE_OF_ISA(pgtable_loops) = {
+	.isa = PGTABLE_THIS_ISA,
+	.block = &PGTABLE_OF_ISA(pgtable_block_loops),
+	.form = &PGTABLE_OF_ISA(pgtable_form_loops),
+	.census = &PGTABLE_OF_ISA(pgtable_census_loops),
+	.walk = &PGTABLE_OF_ISA(pgtable_walk_loops),
 };
