@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,38 +115,69 @@ def read_histogram(histogram: Any) -> Census:
     return Census(found[0], found[1])
 
 
-#: Held by who reads the histograms of a counter, or takes one to add to it.
+#: Held while a counter takes a histogram, puts one back or reads them all; no call counts under it.
 _TAKING = lock_across_forks()
 
 
 class Counter:
     """Collects a census from any number of arrays.
 
-    Any number of threads may add to one counter, also while it is read: each call that is
-    under way counts into a histogram of its own, and a census has what calls that ended
-    counted.
+    Any number of threads may add to one counter, also while it is read.  Each call counts
+    into a histogram of its own.  A census waits for the calls that are under way, and calls
+    that begin later wait for it: so it has whole calls only, and all that ended before it.
     """
 
     def __init__(self) -> None:
-        # none of these is being added to; one is taken under _TAKING, and put back without
+        # no call counts into one of these: a call takes one, and puts it back
         self._idle = [_taken_histogram()]
+        self._adding: dict[int, int] = {}  # the threads that add, with their processes
+        self._reading = 0
+        self._changed = threading.Condition(_TAKING)
 
     def add(self, entries: Any, *, threads: int = 1) -> None:
         """Count every entry of an array; ``threads`` and errors as for helpers."""
         array = buffers.as_entries(entries, "entries")
         flat = (array if array.flags.c_contiguous else array.T).reshape(-1)
         workers = processors(threads)
+        thread = threading.get_ident()
         with _TAKING:
+            if self._adding:
+                self._require_other_threads(thread)
+            if self._reading:
+                self._changed.wait_for(lambda: not self._reading)
             histogram = self._idle.pop() if self._idle else _taken_histogram()
+            self._adding[thread] = os.getpid()
         try:
             _add_to(histogram, flat, workers)
         finally:
-            self._idle.append(histogram)
+            with _TAKING:
+                self._idle.append(histogram)
+                del self._adding[thread]
+                if self._reading:
+                    self._changed.notify_all()
 
     def census(self) -> Census:
-        """Return what has been counted so far."""
+        """Return what has been counted so far.
+
+        Raises RuntimeError where another thread was adding when this process was forked, as
+        what it had counted is lost, and inside of a call that adds (in a signal handler).
+        """
         with _TAKING:
-            return together([read_histogram(histogram) for histogram in list(self._idle)])
+            self._require_other_threads(threading.get_ident())
+            self._reading += 1
+            try:
+                self._changed.wait_for(lambda: not self._adding)
+                return together([read_histogram(histogram) for histogram in self._idle])
+            finally:
+                self._reading -= 1
+                self._changed.notify_all()
+
+    def _require_other_threads(self, thread: int) -> None:
+        """Raise RuntimeError where waiting for the calls under way would never end."""
+        if any(process != os.getpid() for process in self._adding.values()):
+            raise RuntimeError("a thread was adding to this Counter when the process was forked")
+        if thread in self._adding:
+            raise RuntimeError("this thread is adding to this Counter: its call has to end first")
 
     def __reduce__(self) -> Any:
         raise TypeError("a Counter cannot be copied or pickled; take its census()")

@@ -7,6 +7,7 @@ import copy
 import importlib
 import json
 import lzma
+import os
 import pickle
 import sys
 import threading
@@ -291,6 +292,48 @@ def test_threads_that_share_a_counter_count_right():
     assert counts_of(counter.census()) == expected
     assert all(seen == sorted(seen) for seen in totals)  # what was counted stays counted
     assert len(counter._idle) <= 6
+
+
+def _while_adding(counter, monkeypatch, what):
+    """Return what a call of ``what`` gives in the middle of a call that adds."""
+    given = []
+    whole = census_module._add_to
+
+    def interrupted(*arguments):
+        given.append(what())
+        whole(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(census_module, "_add_to", interrupted)
+        counter.add(np.arange(5, dtype=np.uint64))
+    return given[0]
+
+
+def test_a_census_within_a_call_that_adds_is_refused(monkeypatch):
+    def both():
+        for call in (counter.census, lambda: counter.add(np.ones(1, np.uint64))):
+            with pytest.raises(RuntimeError, match="its call has to end first"):
+                call()
+
+    counter = pgtable.Counter()
+    _while_adding(counter, monkeypatch, both)
+    assert counter.census().total == 5
+
+
+def test_a_fork_while_a_thread_adds_is_told_in_the_child(monkeypatch):
+    def in_child() -> int:
+        pid = os.fork()
+        if not pid:
+            try:
+                counter.census()
+                os._exit(1)
+            except RuntimeError as error:
+                os._exit(42 if "was forked" in str(error) else 2)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    counter = pgtable.Counter()
+    assert _while_adding(counter, monkeypatch, in_child) == 42
+    assert counter.census().total == 5
 
 
 def test_a_counter_is_no_value_to_copy():
