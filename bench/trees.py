@@ -33,8 +33,12 @@ from pgtable.engines.loop_engine import (
     as_info_fields,
     ffi,
 )
-from pgtable.kernel_trees import KernelTreeEngine, compiler
-from pgtable.kernel_trees.recipe import flags_of_loops, shim_directory
+from pgtable.kernel_trees import (
+    KernelTreeEngine,
+    csrc_directory,
+    find_compiler,
+    flags_of_loops,
+)
 
 _ffi = cffi.FFI()
 _ffi.cdef(
@@ -191,10 +195,10 @@ def _pointer(what: Any) -> Any:
 
 def _compile_ours(engine: KernelTreeEngine, cc: str, switches: Any, directory: Path) -> Any:
     """Compile our text with the tree's flags, and the repeating loop beside it."""
-    csrc = shim_directory()
+    csrc = csrc_directory()
     library = directory / "ours.so"
     command = [
-        str(compiler.find(cc)),
+        str(find_compiler(cc)),
         *flags_of_loops(engine.flags),
         "-shared",
         f"-I{csrc}",

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pgtable.engines.isas import ISAS
+from pgtable.engines.switches import COMBINATIONS, VARIANTS, Switches
+
 CSRC = Path(__file__).parents[1] / "csrc"
 SOME = ("RULES=base", "ISA=scalar")
 
@@ -72,3 +75,33 @@ def test_other_flags_compile_everything(built) -> None:
     before = make(built)
     after = make(built, "CFLAGS=-g1")
     assert all(after[name] != before[name] for name in before)
+
+
+def variables(*names: str) -> list[str]:
+    """Return what csrc/Makefile has in variables."""
+    lines = "; ".join(f'echo "$({name})"' for name in names)
+    done = subprocess.run(
+        ["make", "-s", "-C", CSRC, "--eval", f"show: ; @{lines}", "show"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "ISA")},
+    )
+    return done.stdout.split("\n")[: len(names)]
+
+
+def test_python_and_the_makefile_have_the_same_rules() -> None:
+    def as_made(switches: Switches, *variant: str) -> str:
+        return ":".join([switches.rules, *(f"{int(one)}" for one in switches[1:]), *variant])
+
+    made = variables("COMBINATIONS")[0].split()
+    ours = [as_made(one) for one in COMBINATIONS]
+    assert sorted(made) == sorted(ours + [as_made(*one) for one in VARIANTS])
+    assert len(set(made)) == len(made)
+    assert all(variables(*{f"flags_{variant}" for _, variant in VARIANTS}))
+
+
+def test_python_and_the_makefile_have_the_same_instruction_sets() -> None:
+    assert variables("ISAS")[0].split() == [isa.name for isa in ISAS]
+    flags = variables(*(f"flags_{isa.name}" for isa in ISAS))
+    assert [tuple(one.split()) for one in flags] == [isa.flags for isa in ISAS]

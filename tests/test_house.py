@@ -117,6 +117,19 @@ def test_imports_go_down(path: Path):
         assert imported & FILES == set()
 
 
+def test_kernel_trees_have_one_door():
+    """Others import what pgtable.kernel_trees names, and none of its modules."""
+    modules = {path.stem for path in (ROOT / "pgtable" / "kernel_trees").rglob("*.py")}
+    for path in (*_package_modules(), *(ROOT / "bench").glob("*.py")):
+        if "kernel_trees" not in path.parts:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and "kernel_trees" in (node.module or ""):
+                    assert node.module.endswith("kernel_trees"), path
+                    assert {alias.name for alias in node.names}.isdisjoint(
+                        modules - {"kernel_tree", "tree_library"}
+                    ), path
+
+
 def test_the_package_knows_no_benchmarks():
     for path in MODULES:
         if path.is_relative_to(ROOT / "pgtable"):

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
+ * Bulk calls of most helpers run a closed form that was found from this text (form/form.h),
+ * not the text itself.  native(forms=False), or PGTABLE_FORMS=0, runs the text.
+ *
  * The helpers that no rule set changes.  pgtable.h and pgtable_saved_dirty.h
  * include this first; the order within is the kernel's.
  */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
+ * Bulk calls of most helpers run a closed form that was found from this text (form/form.h),
+ * not the text itself.  native(forms=False), or PGTABLE_FORMS=0, runs the text.
+ *
  * The helpers as merged in Linux 6.6.  Bit 58 is SavedDirty now, and the move
  * between Dirty and SavedDirty is made on every processor: one meaning of the
  * bits whatever the feature, no branch, and the same entry on every machine.

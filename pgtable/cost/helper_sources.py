@@ -4,25 +4,25 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..engines.interface import Engine
 from ..engines.reference import reference
 from ..engines.switches import Switches
-from ..kernel_trees import KernelTreeEngine, KernelTreeError, cache, compiler
-from ..kernel_trees.isolation.isolated_engine import IsolatedTreeEngine
-from ..kernel_trees.library import LIBRARY
-from ..kernel_trees.library_cache import built
-from ..kernel_trees.locate import locate
-from ..kernel_trees.objects import read_objdump
-from ..kernel_trees.recipe import Recipe, shim_directory
+from ..kernel_trees import (
+    KernelTreeEngine,
+    TreeLibrary,
+    code_sizes,
+    compile_own,
+    compiler_version,
+    csrc_directory,
+    tree_library,
+)
+from ..kernel_trees import find_compiler as compiler_path
 from .plan import TreeSettings
 from .ways import IS_X86, Way
 
@@ -118,50 +118,43 @@ class MeasuredTree:
     helpers: tuple[str, ...]  #: that will be asked for
 
     @cached_property
-    def _engine(self) -> KernelTreeEngine:
-        return self._oracle_and_report[0]
-
-    @cached_property
-    def _oracle_and_report(self) -> tuple[KernelTreeEngine, dict[str, Any]]:
-        recipe = self.recipe(self.compiler, _ORACLE_FLAGS, "constant")
+    def _oracle(self) -> tuple[KernelTreeEngine, bool]:
+        """Return the tree's own engine, and whether the tree knows shadow stacks."""
         # whether it reads dirtiness in bit 58 decides what its mixes are
         only = tuple(dict.fromkeys([*self.helpers, "pte_dirty"]))
-        recipe = recipe._replace(only=only)
-        place, report = built(recipe)
-        engine = IsolatedTreeEngine(recipe, "baseline", place, report)
-        return engine, report
+        library = self.library(self.compiler, _ORACLE_FLAGS, "constant", only=only)
+        return library.engine(), library.report["knows_shstk"]
 
-    def recipe(
-        self, cc: Compiler, flags: Sequence[str], feature: str, timed: bool = False
-    ) -> Recipe:
-        """Return how some of the tree's helpers are to be compiled."""
-        return Recipe(
-            tree=locate(self.kernel.path, self.kernel.generated),
+    def library(self, cc: Compiler, flags: Sequence[str], feature: str, **more: Any) -> TreeLibrary:
+        """Return the tree's helpers, compiled; ``more`` as for :func:`tree_library`."""
+        return tree_library(
+            self.kernel.path,
+            self.kernel.generated,
             compiler=cc.path,
-            flags=tuple(flags),
+            flags=flags,
             config=dict(self.kernel.config),
             shstk=self.kernel.shstk,
             feature=feature,
-            only=self.helpers,
-            timed=timed,
+            **{"only": self.helpers, **more},
         )
 
     @property
     def params(self) -> dict[str, Any]:
         """Return the release and, where the tree knows it, the feature."""
-        engine, report = self._oracle_and_report
-        shstk = engine.shstk if report["knows_shstk"] else None
+        engine, knows_shstk = self._oracle
+        shstk = engine.shstk if knows_shstk else None
         overrides = "".join(f",{name}={'y' if on else 'n'}" for name, on in engine_config(engine))
         return {"engine": engine.release + overrides, "shstk": shstk, "config": None}
 
     def oracle(self, helpers: Sequence[str]) -> Engine:
         """Return the tree's own engine."""
-        return self._engine
+        return self._oracle[0]
 
     def why_missing(self, helper: str) -> str | None:
         """Say why the tree's helper cannot be had."""
-        reason = self._engine.unavailable.get(helper)
-        return f"{self._engine.release}: {helper} {reason}" if reason else None
+        engine = self._oracle[0]
+        reason = engine.unavailable.get(helper)
+        return f"{engine.release}: {helper} {reason}" if reason else None
 
 
 def engine_config(engine: KernelTreeEngine) -> Iterable[tuple[str, bool]]:
@@ -171,13 +164,9 @@ def engine_config(engine: KernelTreeEngine) -> Iterable[tuple[str, bool]]:
 
 def find_compiler(name: str) -> Compiler:
     """Return a compiler and its version; raises KernelTreeError if it is nowhere."""
-    path = compiler.find(name)
-    version = re.search(r"\b\d+\.\d+(?:\.\d+)?\b", _output([path, "--version"]).partition("\n")[0])
-    return Compiler(path, f"{path.name} {version[0]}" if version else path.name)
-
-
-def _output(command: compiler.Command) -> str:
-    return compiler.run([command], Path(tempfile.gettempdir()))[0].output
+    path = compiler_path(name)
+    version = compiler_version(path)
+    return Compiler(path, f"{path.name} {version}" if version else path.name)
 
 
 class LibraryRequest(NamedTuple):
@@ -199,13 +188,15 @@ def build(wanted: LibraryRequest) -> TimedLibrary:
         path, prefix = _build_rules(subject, wanted), ""
     else:
         feature = "patched" if wanted.way.patched else "constant"
-        recipe = subject.recipe(wanted.compiler, wanted.way.flags, feature, timed=True)
-        path, prefix = built(recipe)[0] / LIBRARY, "t_"
+        library = subject.library(
+            wanted.compiler, wanted.way.flags, feature, contents="timed loops"
+        )
+        path, prefix = library.path, "t_"
     return TimedLibrary(path, prefix, _sizes(path, prefix, wanted.compiler))
 
 
 def _build_rules(subject: OurRules, wanted: LibraryRequest) -> Path:
-    csrc = shim_directory()
+    csrc = csrc_directory()
     names = set(wanted.helpers)
     lines = [
         one[0]
@@ -214,57 +205,8 @@ def _build_rules(subject: OurRules, wanted: LibraryRequest) -> Path:
     ]
     flags = [*_FLAGS, *wanted.way.flags, *subject.flags(wanted.way)]
     sources = [csrc / "cost" / "our_rules.c"]
-    return compiled(
-        wanted.compiler, sources, flags, LIBRARY, {"cost_helpers.def": "\n".join(lines)}
-    )
-
-
-def compiled(
-    cc: Compiler,
-    sources: Sequence[Path],
-    flags: Sequence[str],
-    name: str,
-    texts: dict[str, str] | None = None,
-) -> Path:
-    """Return what C of ours compiles to, out of the cache if it is there.
-
-    texts: more files that the sources include.
-    """
-    csrc = shim_directory()
-    texts = texts or {}
-    digest = sha256(repr((cc.path, cc.path.stat().st_mtime_ns, flags, name, texts)).encode())
-    rooms = ("helpers", "bulk", "cost")
-    for path in sorted(path for room in rooms for path in (csrc / room).iterdir()):
-        digest.update(path.read_bytes())
-    key = digest.hexdigest()
-    found = cache.find_content(key, [name])
-    if found is None:
-        # several at a time: only what has become of it needs the cache's lock
-        with tempfile.TemporaryDirectory(prefix="pgtable-") as place:
-            _compile(cc, sources, flags, name, texts, Path(place))
-            with cache.unfinished() as directory:
-                shutil.move(Path(place, name), directory / name)
-                found = cache.find_content(key, [name]) or cache.keep(key, directory, [name])
-    return found / name
-
-
-def _compile(
-    cc: Compiler,
-    sources: Sequence[Path],
-    flags: Sequence[str],
-    name: str,
-    texts: dict[str, str],
-    directory: Path,
-) -> None:
-    for file, text in texts.items():
-        (directory / file).write_text(text)
-    include = [f"-I{directory}", f"-I{shim_directory()}"]
-    command: compiler.Command = [cc.path, *flags, *include, *sources, "-o", name, "-ldl", "-lm"]
-    result = compiler.run([command], directory)[0]
-    if result.code:
-        raise KernelTreeError(
-            f"{cc.path} cannot compile {sources[0].name}: {compiler.first_error(result.errors)}"
-        )
+    texts = {"cost_helpers.def": "\n".join(lines)}
+    return compile_own(wanted.compiler.path, csrc, sources, flags, "helpers.so", texts)
 
 
 _ALONE = "cost_alone_"
@@ -273,9 +215,8 @@ IDENTITY = "identity"
 
 def _sizes(path: Path, prefix: str, cc: Compiler) -> dict[str, int]:
     """Return bytes of code of each helper, inlined: without what calling it takes."""
-    objdump = _output([cc.path, "-print-prog-name=objdump"]).strip() or "objdump"
     sizes: dict[str, int] = {}
-    for symbol, size in read_objdump(_output([objdump, "-t", path])).sizes.items():
+    for symbol, size in code_sizes(path, cc.path).items():
         # what is unlikely may stand apart, as name.cold
         name = symbol.partition(".")[0]
         if name.startswith(_ALONE):

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernel_trees.recipe import shim_directory
+from ..kernel_trees import compile_own, csrc_directory
 from .checking import WrongResultError, wrong_entry
 from .entries import TABLE
-from .helper_sources import Compiler, compiled
+from .helper_sources import Compiler
 
 #: Of each array in a pool.  A predictor that sees the same table again and again
 #: learns it by heart; of so many tables in no order it does not.
@@ -112,9 +112,9 @@ class TaskTimes:
 
 def runner(cc: Compiler) -> Path:
     """Return the compiled program."""
-    cost = shim_directory() / "cost"
-    sources = [cost / name for name in ("runner.c", "job.c", "counters.c")]
-    return compiled(cc, sources, _FLAGS, "runner")
+    csrc = csrc_directory()
+    sources = [csrc / "cost" / name for name in ("runner.c", "job.c", "counters.c")]
+    return compile_own(cc.path, csrc, sources, _FLAGS, "runner")
 
 
 def time_job(

@@ -13,7 +13,7 @@ from .discover import Candidate, Discovery
 from .errors import KernelTreeError
 from .locate import PGTABLE_C
 from .objects import lacking
-from .recipe import CPU_DATA_SIZE, SHADOW_STACK, Prepared, Recipe, compile_flags, shim_directory
+from .recipe import CPU_DATA_SIZE, SHADOW_STACK, Prepared, Recipe, compile_flags, csrc_directory
 from .translation_units import Unit, compile_units, objects_of, require_success, split
 
 LIBRARY = "helpers.so"
@@ -148,7 +148,7 @@ def _text(loops: _Loops, one: Candidate) -> str:
 
 
 def _compile_stubs(recipe: Recipe, directory: Path) -> list[Path]:
-    shim = shim_directory() / "kernel_tree"
+    shim = csrc_directory() / "kernel_tree"
     objects = [directory / "stubs.o", directory / "copies.o"]
     commands: list[Command] = [
         [
@@ -184,7 +184,7 @@ def _compile_table(recipe: Recipe, kept: list[str], directory: Path) -> Path:
     """Compile the list through which an engine finds its helpers, and which keeps them."""
     table = "".join(f"TREE_TABLE(t_{name})\n" for name in kept)
     (directory / "table.def").write_text(table)
-    csrc = shim_directory()
+    csrc = csrc_directory()
     source, object_ = csrc / "kernel_tree" / "table.c", directory / "table.o"
     include = [f"-I{csrc}", f"-I{directory}"]
     command: Command = [recipe.compiler, *_PLAIN_FLAGS, *include, "-c", source, "-o", object_]

@@ -14,7 +14,7 @@ from . import compiler
 from .compiler import Command, first_error
 from .discover import Discovery, discover
 from .errors import KernelTreeError
-from .locate import PGTABLE_C, Tree
+from .locate import AUTOCONF_H, PGTABLE_C, Tree
 
 #: What kernel code needs to be told, whatever the version.
 _KERNEL_FLAGS = [
@@ -63,6 +63,13 @@ class Recipe(NamedTuple):
     timed: bool = False  #: not an engine's loops, but those that pgtable.cost times
     scalar: bool = False  #: not loops, but functions of one word: pgtable.proofs reads them
 
+    def configured(self, option: str) -> bool:
+        """Tell whether a build option (``CONFIG_...``) holds in what is compiled."""
+        if option in self.config:
+            return self.config[option]
+        text = (self.tree.generated / AUTOCONF_H).read_text(errors="replace")
+        return re.search(rf"^#define {re.escape(option)} 1$", text, re.MULTILINE) is not None
+
 
 class Prepared(NamedTuple):
     """A tree's headers read, nothing compiled yet."""
@@ -80,7 +87,7 @@ def flags_of_loops(optimisation: Sequence[str]) -> list[str]:
     return [*(flag for flag in _KERNEL_FLAGS if not flag.startswith(about_headers)), *optimisation]
 
 
-def shim_directory() -> Path:
+def csrc_directory() -> Path:
     """Return where our C is: in the package, or in the source tree it is run from."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "csrc"
@@ -89,7 +96,7 @@ def shim_directory() -> Path:
 
 def shim_files() -> list[Path]:
     """Return our part of what is compiled."""
-    csrc = shim_directory()
+    csrc = csrc_directory()
     shim = [csrc / "bulk" / "bulk.h", csrc / "bulk" / "bulk_loops.h"]
     for part in ("cost", "kernel_tree"):
         shim += sorted((csrc / part).rglob("*.[ch]"))
@@ -100,7 +107,7 @@ def prepare(recipe: Recipe, directory: Path) -> Prepared:
     """Read the headers; raises KernelTreeError with the first error if they cannot be."""
     write_config(recipe, directory)
     flags = [*_kernel_flags(recipe, directory), *_shstk_flags(recipe, False)]
-    sources = [shim_directory() / "kernel_tree" / "headers.h"]
+    sources = [csrc_directory() / "kernel_tree" / "headers.h"]
     if (recipe.tree.sources / PGTABLE_C).is_file():
         sources.append(recipe.tree.sources / PGTABLE_C)
     commands: list[Command] = [
@@ -146,7 +153,7 @@ def compile_flags(recipe: Recipe, shstk: bool, has: Iterable[str], directory: Pa
 
 def _kernel_flags(recipe: Recipe, directory: Path) -> list[str]:
     sources, generated = recipe.tree.sources, recipe.tree.generated
-    csrc = shim_directory()
+    csrc = csrc_directory()
     include = [
         sources / "arch/x86/include",
         generated / "arch/x86/include/generated",
@@ -252,7 +259,7 @@ def _files_read(texts: list[str], directory: Path) -> list[str]:
     """Return every header that the preprocessor read."""
     names = {name for text in texts for name in set(_MARKER.findall(text))}
     files = {_unquoted(name) for name in names if not name.startswith("<")}
-    ours = (str(directory), str(shim_directory()))
+    ours = (str(directory), str(csrc_directory()))
     return sorted(file for file in files if file.startswith("/") and not file.startswith(ours))
 
 

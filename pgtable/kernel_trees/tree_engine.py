@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from ..engines.forms import Condition, Form
 from ..engines.interface import Engine
-from .locate import AUTOCONF_H
 from .recipe import Recipe
 
 
@@ -36,6 +34,7 @@ class KernelTreeEngine(Engine):
     active: Sequence[str] = ()
 
     def __init__(self, recipe: Recipe, isa: str, report: dict[str, Any]):
+        self._recipe = recipe
         self.tree = recipe.tree
         self.release = recipe.tree.release
         self.shstk = report["shstk"]
@@ -52,10 +51,7 @@ class KernelTreeEngine(Engine):
 
     def configured(self, option: str) -> bool:
         """Tell whether a build option (``CONFIG_...``) holds in what was compiled."""
-        if option in self.config_overrides:
-            return self.config_overrides[option]
-        text = (self.tree.generated / AUTOCONF_H).read_text(errors="replace")
-        return re.search(rf"^#define {re.escape(option)} 1$", text, re.MULTILINE) is not None
+        return self._recipe.configured(option)
 
     def _full_name(self) -> str:
         overrides = "".join(f", {name}={value}" for name, value in self.config_overrides.items())

@@ -10,12 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import z3
 
 from ..engines.interface import HelperInfo
-from ..kernel_trees import cache
-from ..kernel_trees import compiler as compilers
-from ..kernel_trees.library import LIBRARY
-from ..kernel_trees.library_cache import built
-from ..kernel_trees.locate import locate
-from ..kernel_trees.recipe import Recipe
+from ..kernel_trees import find_compiler, tree_library
 from .errors import RefusedError
 from .lifting import Lifter
 from .linked_library import Library
@@ -99,26 +94,18 @@ def tree_subject(
 
     Nothing of the tree is loaded or run.  Raises KernelTreeError.
     """
-    tree = locate(path, generated)
-    recipe = Recipe(
-        tree=tree,
-        compiler=compilers.find(compiler),
-        flags=tuple(shlex.split(FLAGS if flags is None else flags)),
-        config=dict(sorted((config or {}).items())),
-        shstk=None,
+    compiled = tree_library(
+        path,
+        generated,
+        compiler=find_compiler(compiler),
+        flags=shlex.split(FLAGS if flags is None else flags),
+        config=config or {},
         feature="asm_goto",
-        scalar=True,
+        contents="functions",
     )
-    place, report = built(recipe)
-    signatures = {name: tuple(each) for name, each in report["signatures"].items()}
-    text = (tree.generated / "include/generated/autoconf.h").read_text(errors="replace")
-
-    def configured(option: str) -> bool:
-        return recipe.config.get(option, f"\n#define {option} 1\n" in text)
-
-    library = Library(cache.read(place, LIBRARY))
-    settings = "".join(f", {key}={value}" for key, value in recipe.config.items())
-    name = f"kernel_tree({tree.release!r}{settings}), {recipe.compiler.name}"
+    signatures = {name: tuple(each) for name, each in compiled.report["signatures"].items()}
+    settings = "".join(f", {key}={value}" for key, value in compiled.recipe.config.items())
+    name = f"kernel_tree({compiled.release!r}{settings}), {compiled.recipe.compiler.name}"
     if flags is not None:
         name += f" {flags}"
-    return LiftedTree(name, library, signatures, configured)
+    return LiftedTree(name, Library(compiled.read()), signatures, compiled.configured)

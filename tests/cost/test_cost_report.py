@@ -361,7 +361,7 @@ def test_the_patch_is_measured_with_its_branches():
     """Not with the shifts of pgtable.h, which have none: that was the whole question."""
     if simulated.missing():
         pytest.skip(simulated.missing())
-    part = cost_report.Part(
+    part = cost_report.PlanPart(
         helpers=(*cost_tables.DISCUSSED, "pte_write", "pud_wrprotect"), mixes=("half",)
     )
     plan = cost_report.Plan((part,), processes=1, seconds=0.01, rounds=1)

@@ -148,10 +148,10 @@ def seeded(tmp_path, monkeypatch):
 
     def seed(file):
         csrc = tmp_path / "csrc"
-        shutil.copytree(recipe_module.shim_directory(), csrc)
+        shutil.copytree(recipe_module.csrc_directory(), csrc)
         replace(csrc / file, *SEEDED[file])
         for module in ("helper_sources", "runner"):
-            monkeypatch.setattr(f"pgtable.cost.{module}.shim_directory", lambda: csrc)
+            monkeypatch.setattr(f"pgtable.cost.{module}.csrc_directory", lambda: csrc)
 
     return seed
 
