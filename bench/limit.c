@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "bulk/bulk.h"
+#include "form/form.h"
 #include "bulk/parallel.c"
 
 #if defined(__x86_64__)
@@ -214,11 +214,11 @@ void limit_repeat(uintptr_t loop, void *entries, size_t n, uint64_t arg, size_t 
 /* The same for the loop of a form. */
 void limit_repeat_form(uintptr_t loop, void *entries, size_t n, uintptr_t form, size_t times)
 {
-	struct pgtable_block_ops ops = { .form = 0 };
+	struct pgtable_form_loops loops = { .map = 0 };
 
-	ops.form = (__typeof__(ops.form))loop;
+	loops.map = (__typeof__(loops.map))loop;
 	for (size_t i = 0; i < times; i++)
-		ops.form((const struct pgtable_form *)form, entries, entries, n);
+		loops.map((const struct pgtable_form *)form, entries, entries, n);
 }
 
 uintptr_t limit_xor_address(void)

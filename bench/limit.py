@@ -52,7 +52,7 @@ def load() -> tuple[Any, Any]:
         name,
         '#include "limit.c"',
         include_dirs=[str(BENCH), str(CSRC)],
-        depends=[str(BENCH / "limit.c"), str(CSRC / "bulk/parallel.c"), str(CSRC / "bulk/bulk.h")],
+        depends=[str(BENCH / "limit.c"), str(CSRC / "bulk/parallel.c"), str(CSRC / "form/form.h")],
         extra_compile_args=[*COMMON_FLAGS, *isa.flags, *LOOP_FLAGS],
         extra_link_args=["-pthread"],
     )

@@ -47,8 +47,8 @@ static inline uint64_t frame_mask(uint64_t entry, unsigned level)
 	int is_large = (entry & _PAGE_PSE) != 0;
 	uint64_t mask = PTE_PFN_MASK;
 
-	mask = is_large & (level == 2) ? PFN_MASK_2M : mask;
-	return is_large & (level == 3) ? PFN_MASK_1G : mask;
+	mask = (is_large & (level == 2)) ? PFN_MASK_2M : mask;
+	return (is_large & (level == 3)) ? PFN_MASK_1G : mask;
 }
 
 static inline uint64_t swap_offset(uint64_t entry)

@@ -248,8 +248,8 @@ static inline void walk_block_frames(const uint64_t *restrict entry,
 
 		absent[i] = kind & PGTABLE_NOT_PRESENT ? -1 : 0;
 		migrating[i] = kind == (PGTABLE_NOT_PRESENT | PGTABLE_KIND_MIGRATION) ? -1 : 0;
-		some[i] = (kind != (PGTABLE_NOT_PRESENT | PGTABLE_KIND_SWAP)) &
-			  (kind != (PGTABLE_NOT_PRESENT | PGTABLE_KIND_MARKER)) ? -1 : 0;
+		some[i] = ((kind != (PGTABLE_NOT_PRESENT | PGTABLE_KIND_SWAP)) &
+			   (kind != (PGTABLE_NOT_PRESENT | PGTABLE_KIND_MARKER))) ? -1 : 0;
 	}
 	for (size_t i = 0; i < WALK_BLOCK; i++) {
 		uint64_t is_migrating = (uint64_t)(int64_t)migrating[i];
