@@ -3,8 +3,8 @@
  * From the physical pages of a machine to its page-table entries in columns.
  *
  * A walk has two steps.  Discovery goes level by level over the upper tables, which
- * bounds the result before its memory is made; then the columns are filled, in
- * address order.  Tables of level 1, nearly all memory there is, are read once only,
+ * bounds the result before its memory is made; then rows are listed in address order, some
+ * at a time.  Tables of level 1, nearly all memory there is, are read once only,
  * unless an exact count is asked for in between.  Nothing in the image is trusted:
  * what changes or lies in between is cut off, never followed out of bounds.
  */
@@ -42,9 +42,10 @@ struct pgtable_table {
 	uint64_t pa;
 	uint64_t va;		/* lowest address that it translates */
 	uint64_t times;		/* at how many addresses it can be reached, loops and all; saturates */
-	uint64_t reached;	/* how often the last fill or census came to it */
-	uint32_t entries;	/* non-zero ones, at most: until counted or filled, all of level 1 */
+	uint64_t reached;	/* how often the last list or census came to it */
+	uint32_t entries;	/* non-zero ones, at most: until counted or listed, all of level 1 */
 	uint32_t level;
+	uint32_t low, high;	/* the entries [low, high] that are walked */
 };
 
 /* A table entry that was not followed: it refers to a table above itself. */
@@ -96,6 +97,8 @@ struct pgtable_root {
 	uint64_t encryption;	/* the bit of an entry that says "encrypted": no part of a frame */
 	unsigned levels;	/* 4 or 5 */
 	int nxe;		/* EFER.NXE: bit 63 means no execution */
+	uint64_t first, last;	/* addresses that are walked, both canonical: 0 and ~0 are all */
+	int begins;		/* of entries that translate more than that, list none */
 };
 
 /* segments and root->top stay the caller's, and must outlive the walk.  NULL without memory. */
@@ -104,12 +107,20 @@ struct pgtable_walk *pgtable_walk_new(const struct pgtable_loops *loops,
 				      const struct pgtable_root *root);
 void pgtable_walk_free(struct pgtable_walk *walk);
 
-/* Find every table.  Returns 0, or -1 without memory. */
-int pgtable_walk_discover(struct pgtable_walk *walk);
+/*
+ * Find every table of a level from lowest up, lowest being 1 or more; look into so many of
+ * those above at most.  Returns 1 if there are more, 0 once all are known, or -1 without
+ * memory.  What has tables below is counted; entries of the lowest level only if that is not 1.
+ */
+int pgtable_walk_discover(struct pgtable_walk *walk, unsigned lowest, size_t most);
 
-/* Count the entries of level 1 too, which means reading all of it. */
-void pgtable_walk_count(struct pgtable_walk *walk);
+/* Count the entries of level 1 too, which means reading all of it; returns 1 if there is more. */
+int pgtable_walk_count(struct pgtable_walk *walk, size_t most);
 const struct pgtable_table *pgtable_walk_tables(const struct pgtable_walk *walk, size_t *n);
+
+/* Those of one level, which lie together. */
+const struct pgtable_table *pgtable_walk_level(const struct pgtable_walk *walk, unsigned level,
+					       size_t *n);
 
 /*
  * What a visit of all tables comes to, at most: once all are counted, less only if
@@ -123,8 +134,35 @@ struct pgtable_bounds {
 
 struct pgtable_bounds pgtable_walk_bounds(const struct pgtable_walk *walk);
 
-/* Fill rows in address order, at most capacity.  Returns how many. */
-size_t pgtable_walk_fill(struct pgtable_walk *walk, const struct pgtable_columns *out, int once);
+/* Begin to list rows; once: every table at its first address only. */
+void pgtable_walk_begin(struct pgtable_walk *walk, int once);
+
+/*
+ * List the rows that come next in address order, at most capacity.  Returns how many; 0 at
+ * the end.  exact: fill all of the room, and stop there for good; else what is left over may
+ * be less than a table, and capacity is at least 512.
+ */
+size_t pgtable_walk_next(struct pgtable_walk *walk, const struct pgtable_columns *out, int exact);
+
+/*
+ * The rows of several walks, one after the other, by any number of threads.  The walks are
+ * discovered, and no table is in two of them or twice in one; they and the columns stay the
+ * caller's and must outlive this.  NULL without memory.
+ */
+struct pgtable_pieces;
+
+struct pgtable_pieces *pgtable_pieces_new(struct pgtable_walk *const *walks, size_t n,
+					  const struct pgtable_columns *out);
+void pgtable_pieces_free(struct pgtable_pieces *pieces);
+
+/* Do so many pieces at most.  Returns 1 if there are more, 0, or -1 without memory. */
+int pgtable_pieces_run(struct pgtable_pieces *pieces, size_t most);
+
+/* How many rows there are so far: when all threads are done, in all. */
+size_t pgtable_pieces_rows(const struct pgtable_pieces *pieces);
+
+/* Add how many rows have each value of traits. */
+void pgtable_walk_tally(const uint8_t *traits, size_t n, uint64_t *counts);
 
 /* The enum pgtable_kind of each. */
 void pgtable_walk_kinds(const uint8_t *traits, uint8_t *kinds, size_t n);
@@ -136,15 +174,30 @@ void pgtable_walk_flags(const uint8_t *traits, uint8_t mask, uint8_t value, uint
 /*
  * Count the entries of every table instead: census[half * 5 + level - 1], half
  * 0 being the lower (user) one.  Entries that are 0 are counted as well.
- * Returns 0, or -1 without memory.
+ * Returns 0, or -1 without memory.  Whole tables of level 1 are left for what follows.
  */
 int pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census, int once);
 
-/* Of the last fill or census: the first loops met, and how many there were in all. */
+/*
+ * Take what other walks left for later to that of one, in the order of memory; sets *left to
+ * how many tables those are.  No table is in two of them, or twice in one.  Returns 0, or -1.
+ */
+int pgtable_walk_census_join(struct pgtable_walk *walk, struct pgtable_walk *const *walks, size_t n,
+			     size_t *left);
+
+/* Count n of the joined tables, from the first one on; threads may do so at the same time. */
+int pgtable_walk_census_some(const struct pgtable_walk *walk, struct pgtable_census *const *census,
+			     size_t first, size_t n);
+
+/* Count so many tables of level 1 at most.  Returns 1 if there are more, 0, or -1. */
+int pgtable_walk_census_more(struct pgtable_walk *walk, struct pgtable_census *const *census,
+			     size_t most);
+
+/* Of the last list or census: the first loops met, and how many there were in all. */
 const struct pgtable_loop *pgtable_walk_loops(const struct pgtable_walk *walk, size_t *kept,
 					      uint64_t *all);
 
-/* Whether the last fill stopped at its capacity, and at which address. */
+/* Whether the last list stopped at its capacity, and at which address. */
 int pgtable_walk_stopped(const struct pgtable_walk *walk, uint64_t *va);
 
 #endif

@@ -20,7 +20,8 @@ from .image_options import (
     walk_from,
 )
 from .ranges import address_range, count, plural, size_text, wrapped
-from .walk import add_all_option
+from .walk import add_all_option, add_threads_option
+from .working import Working
 
 HELP = "find in a memory image what page tables should not say"
 EXAMPLES = """\
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all ranges")
     add_all_option(parser, "audit")
+    add_threads_option(parser)
     add_image_options(parser)
 
 
@@ -65,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
         from .audit_all import audit_all_spaces  # noqa: PLC0415 - it needs this module
 
         return audit_all_spaces(args, memory)
-    with open_from(args.image, args) as image:
-        walk = walk_from(image, args)
+    with Working("audit") as working, open_from(args.image, args) as image:
+        walk = walk_from(image, args, working.progress)
         found = audit(
             walk, image, rules=args.rules, memory=memory, physical_bits=args.physical_bits
         )

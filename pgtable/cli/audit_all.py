@@ -11,6 +11,7 @@ from .common import kernel_lines, print_json
 from .image_options import open_from
 from .ranges import plural, wrapped
 from .walk import UNKNOWN_KERNEL, kernel_named, refuse_one_space
+from .working import Working
 
 #: Spaces that are named of each finding; JSON has all.
 _NAMED = 8
@@ -19,7 +20,7 @@ _NAMED = 8
 def audit_all_spaces(args: argparse.Namespace, memory: list[tuple[int, int]] | None) -> int:
     """Run the command on all spaces; memory: of the machine, None: not said."""
     refuse_one_space(args)
-    with open_from(args.image, args) as image:
+    with Working("audit"), open_from(args.image, args) as image:
         found = audit_spaces(
             image,
             rules=args.rules,

@@ -33,6 +33,7 @@ from .image_options import add_image_options, open_from
 from .ranges import wrapped
 from .text_input import LEVEL_NUMBERS, read_text, remarks
 from .walk import add_all_option, kernel_named, root_arguments
+from .working import Working
 
 HELP = "count the entries of a file or memory image: kinds, states, flags"
 EXAMPLES = """\
@@ -73,7 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="level of the entries, where IN does not say it (default: pte)",
     )
     parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="counting threads; 0: all processors"
+        "--threads",
+        type=int,
+        metavar="N",
+        help="counting threads; 0: all processors (default: 1 for a file of entries, all for a"
+        " large image)",
     )
     add_raw_option(what)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -108,7 +113,7 @@ def _run_file(args: argparse.Namespace, stream: Stream) -> int:
     total = None if source.entries is None else source.entries * 8
     with progress(total, "B", "census") as bar:
         for chunk in source.chunks():
-            counter.add(chunk, threads=args.threads)
+            counter.add(chunk, threads=1 if args.threads is None else args.threads)
             looks.add(chunk)
             bar.update(chunk.nbytes)
     if not args.raw and source.npy is None:
@@ -142,10 +147,11 @@ def _run_image(args: argparse.Namespace) -> int:
         from .census_all import census_all_spaces  # noqa: PLC0415 - it needs this module
 
         return census_all_spaces(args)
-    with open_from(args.input, args) as image:
+    with Working("census") as working, open_from(args.input, args) as image:
         where = root_arguments(args, image)
         start = image.root(**where)
-        censuses = image.census(**where)
+        threads = args.threads or 0
+        censuses = image.census(**where, threads=threads, progress=working.progress)
         named = kernel_named(image, args)
         kernel, why = (named, "") if named else image.kernel.linux()
     notes = [*start.assumed, *([why] if why else [])]

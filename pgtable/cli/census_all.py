@@ -16,12 +16,13 @@ from .common import kernel_lines, print_json, print_table
 from .image_options import open_from
 from .ranges import plural, wrapped
 from .walk import kernel_named, refuse_one_space
+from .working import Working
 
 
 def census_all_spaces(args: argparse.Namespace) -> int:
     """Run the command on all spaces: one report, what they share counted once."""
     refuse_one_space(args)
-    with open_from(args.input, args) as image:
+    with Working("census"), open_from(args.input, args) as image:
         spaces = image.spaces()
         parts = list(census_parts(image, spaces))
         named = kernel_named(image, args)

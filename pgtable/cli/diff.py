@@ -20,7 +20,8 @@ from .image_options import (
     walk_from,
 )
 from .ranges import address_range, count, plural, size_text, wrapped
-from .walk import add_all_option
+from .walk import add_all_option, add_threads_option
+from .working import Working
 
 HELP = "compare the page tables of two memory images of one machine"
 EXAMPLES = """\
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cpu-after", type=int, metavar="N", help="--cpu in AFTER (default: the same)"
     )
     add_all_option(parser, "compare")
+    add_threads_option(parser)
     parser.add_argument(
         "--space-after", metavar="N|PA|kernel", help="--space in AFTER (default: the same root)"
     )
@@ -70,18 +72,13 @@ def run(args: argparse.Namespace) -> int:
         from .diff_all import diff_all_spaces  # noqa: PLC0415 - it needs this module
 
         return diff_all_spaces(args)
-    with open_from(args.before, args) as old:
-        before = walk_from(old, args)
-    if args.space is not None:
-        args.root, args.space = before.root.pa, None
-    if args.space_after is not None:
-        args.root, args.space = None, args.space_after
-    if args.root_after is not None:
-        args.root = parse_number(args.root_after, "--root-after")
-    args.cpu = args.cpu if args.cpu_after is None else args.cpu_after
-    with open_from(args.after, args) as new:
-        after = walk_from(new, args)
-    found = diff(before, after, rules=args.rules, longest=args.longest, images=(old, new))
+    with Working("diff") as working:
+        with open_from(args.before, args) as old:
+            before = walk_from(old, args, working.progress)
+        _name_after(args, before.root.pa)
+        with open_from(args.after, args) as new:
+            after = walk_from(new, args, working.progress)
+        found = diff(before, after, rules=args.rules, longest=args.longest, images=(old, new))
     if args.json:
         report = {
             "before": {"image": args.before, **walk_as_dict(before)},
@@ -94,6 +91,17 @@ def run(args: argparse.Namespace) -> int:
         print_kernel(after)
         print_diff(found, args.ranges)
     return 1 if found.differs else 0
+
+
+def _name_after(args: argparse.Namespace, root: int) -> None:
+    """Make the options name what is walked in AFTER; root: what was walked in BEFORE."""
+    if args.space is not None:
+        args.root, args.space = root, None
+    if args.space_after is not None:
+        args.root, args.space = None, args.space_after
+    if args.root_after is not None:
+        args.root = parse_number(args.root_after, "--root-after")
+    args.cpu = args.cpu if args.cpu_after is None else args.cpu_after
 
 
 def print_diff(found: Diff, rows: int, warn: bool = True) -> None:

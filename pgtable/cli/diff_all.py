@@ -12,12 +12,17 @@ from .diff import print_diff
 from .image_options import open_from
 from .ranges import plural, size_text, wrapped
 from .walk import kernel_named, refuse_one_space
+from .working import Working
 
 
 def diff_all_spaces(args: argparse.Namespace) -> int:
     """Run the command on all spaces."""
     refuse_one_space(args, "root_after", "cpu_after", "space_after")
-    with open_from(args.before, args) as old, open_from(args.after, args) as new:
+    with (
+        Working("diff"),
+        open_from(args.before, args) as old,
+        open_from(args.after, args) as new,
+    ):
         kernel = kernel_named(new, args)
         found = diff_spaces(old, new, rules=args.rules, longest=args.longest, kernel=kernel)
     if args.json:

@@ -10,6 +10,7 @@ from .common import add_kernel_options, parse_number, print_json, print_table
 from .image_options import IMAGE_HELP
 from .ranges import plural, wrapped
 from .walk import add_opening_options, kernel_named, open_asked
+from .working import Working
 
 HELP = "name every virtual address of a frame, in every address space"
 EXAMPLES = """\
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     pfns = checked_frames([parse_number(text, "PFN") for text in args.pfn])
-    with open_asked(args) as image:
+    with Working("frames"), open_asked(args) as image:
         spaces = image.spaces()
         found = image.reverse_map(pfns, spaces, kernel=kernel_named(image, args))
         notes = [*image.notes, *spaces.notes]

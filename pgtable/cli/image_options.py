@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from ..images import Image, Walk, open_image
+from ..images.steps import Progress
 from .common import kernel_lines
 from .ranges import wrapped
 from .walk import (
@@ -30,9 +31,14 @@ def open_from(path: str, args: argparse.Namespace) -> Image:
     return open_image(path, **image_arguments(args))
 
 
-def walk_from(image: Image, args: argparse.Namespace) -> Walk:
+def walk_from(image: Image, args: argparse.Namespace, progress: Progress | None = None) -> Walk:
     """Walk the address space that the options name."""
-    return image.walk(**root_arguments(args, image), kernel=kernel_named(image, args))
+    return image.walk(
+        **root_arguments(args, image),
+        kernel=kernel_named(image, args),
+        threads=args.threads,
+        progress=progress,
+    )
 
 
 def print_kernel(walk: Walk) -> None:

@@ -9,6 +9,7 @@ from .common import print_json, print_table
 from .image_options import IMAGE_HELP
 from .ranges import count, plural, size_text, wrapped
 from .walk import add_opening_options, open_asked
+from .working import Working
 
 HELP = "list every address space in a memory image, without symbols"
 EXAMPLES = """\
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    with open_asked(args) as image:
+    with Working("spaces"), open_asked(args) as image:
         found = image.spaces()
         notes = [*image.notes, *found.notes]
     if args.json:

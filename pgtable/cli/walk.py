@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..images import FORMATS, KIND_NAMES, Image, Kind, Walk, export, open_image
 from ..images.start import PTI_CHOICES
+from ..images.tally import Tally
+from ..images.walk import Walked
 from ..kernels import Kernel, of_layout
 from .common import add_kernel_options, kernel_lines, kernel_of, print_json, print_table
 from .ranges import wrapped
+from .working import Working
 
 HELP = "list the page-table entries in a memory image"
 EXAMPLES = """\
@@ -21,6 +24,7 @@ EXAMPLES = """\
   pgtable walk guest.vmcore --cpu 1 --format info-tlb
   pgtable walk ram.raw --all
   pgtable walk ram.raw --space 3 --format table
+  pgtable walk guest.vmcore --range 0x7f0000000000-0x800000000000 --format json
   pgtable walk encrypted.vmcore --c-bit 47
   pgtable walk isolated.vmcore --pti user
   pgtable walk ram.raw --root 0x2a10000 --kernel 4.15.0-29-generic
@@ -33,6 +37,7 @@ EXAMPLES = """\
 IMAGE is an ELF core (QEMU's dump-guest-memory, VirtualBox, /proc/vmcore), a
 kdump file, both also flattened; a LiME or AVML dump; page-table pages as records,
 or raw physical memory; also .gz, .bz2, .xz and .zst; - is standard input.
+The summary counts without listing; it takes the memory of the list of tables alone.
 """
 
 #: Reports that are printed of each kind; JSON has more.
@@ -43,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("image", metavar="IMAGE", help="memory image of a machine")
     add_all_option(parser, "list")
+    add_threads_option(parser)
     add_root_options(parser)
     parser.add_argument("--limit", type=_number, metavar="N", help="list at most N entries")
     parser.add_argument(
@@ -69,9 +75,9 @@ def add_all_option(parser: argparse._ActionsContainer, what: str) -> None:
 
 def refuse_one_space(args: argparse.Namespace, *more: str) -> None:
     """Raise ValueError where --all comes with an option that is for one space."""
-    for name in ("root", "space", "cpu", "pti", "c_bit", "levels", *more):
+    for name in ("root", "space", "cpu", "pti", "c_bit", "levels", "within", *more):
         if getattr(args, name):
-            option = f"--{name.replace('_', '-')}"
+            option = "--range" if name == "within" else f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} is for one address space: leave it or --all")
 
 
@@ -109,7 +115,25 @@ def add_root_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--cpu", type=int, default=0, metavar="N", help="whose registers to use (default: 0)"
     )
+    parser.add_argument(
+        "--range",
+        type=_range,
+        dest="within",
+        metavar="FROM-TO",
+        help="only what translates these addresses, TO excluded; tables outside are not read",
+    )
     add_opening_options(parser)
+
+
+def add_threads_option(parser: argparse._ActionsContainer) -> None:
+    """Add the option that says how many threads may work."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads for large images (default: 0, all processors); the result is the same",
+    )
 
 
 def add_opening_options(parser: argparse._ActionsContainer) -> None:
@@ -141,7 +165,9 @@ def add_opening_options(parser: argparse._ActionsContainer) -> None:
 
 def root_arguments(args: argparse.Namespace, image: Image) -> dict[str, Any]:
     """Return what ``Image.walk`` takes of the options of :func:`add_root_options`."""
-    found = {name: getattr(args, name) for name in ("root", "levels", "cpu", "c_bit", "pti")}
+    found = {
+        name: getattr(args, name) for name in ("root", "levels", "cpu", "c_bit", "pti", "within")
+    }
     if args.space is None:
         return found
     for name in ("root", "cpu"):
@@ -154,6 +180,13 @@ def root_arguments(args: argparse.Namespace, image: Image) -> dict[str, Any]:
     if args.c_bit is None and spaces.encryption:
         found["c_bit"] = spaces.encryption.bit_length() - 1
     return found
+
+
+def _range(text: str) -> tuple[int, int]:
+    start, dash, end = text.partition("-")
+    if not dash:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FROM-TO: write 0x1000-0x5000")
+    return _number(start), _number(end)
 
 
 def _number(text: str) -> int:
@@ -221,14 +254,20 @@ def run(args: argparse.Namespace) -> int:
         from .walk_all import walk_all_spaces  # noqa: PLC0415 - it needs this module
 
         return walk_all_spaces(args)
-    with open_asked(args) as image:
-        walk = image.walk(
-            **root_arguments(args, image), limit=args.limit, kernel=kernel_named(image, args)
-        )
-        if args.format == "summary":
-            _summary(image, walk, args.json)
+    columns = args.format != "summary" or args.limit is not None
+    with Working("walk") as working, open_asked(args) as image:
+        where = root_arguments(args, image)
+        where |= {"kernel": kernel_named(image, args), "progress": working.progress}
+        walk: Walked
+        if columns:
+            walk = image.walk(**where, limit=args.limit, threads=args.threads)
         else:
-            _write(walk, args.format, args.output)
+            walk = image.tally(**where, threads=args.threads)
+    if args.format == "summary":
+        _summary(image, walk, args.json)
+    else:
+        assert isinstance(walk, Walk)
+        _write(walk, args.format, args.output)
     return 0
 
 
@@ -283,8 +322,8 @@ def counts(walk: Walk) -> dict[str, dict[str, int]]:
     return found
 
 
-def _summary(image: Image, walk: Walk, as_json: bool) -> None:
-    by_level = counts(walk)
+def _summary(image: Image, walk: Walked, as_json: bool) -> None:
+    by_level = walk.counts if isinstance(walk, Tally) else counts(cast("Walk", walk))
     notes = [*image.notes, *walk.notes]
     user_pa = walk.root.user_pa
     user_root = None if user_pa is None else f"{user_pa:#x}"
@@ -343,7 +382,7 @@ def _as_json(report: Any) -> dict[str, Any]:
     }
 
 
-def _print_reports(walk: Walk) -> None:
+def _print_reports(walk: Walked) -> None:
     print()
     for kind, total in walk.report_counts.items():
         for report in [report for report in walk.reports if report.kind == kind][:_SHOWN]:

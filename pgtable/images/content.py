@@ -53,29 +53,45 @@ def levels_of(read: ReadTable, root: int) -> Levels | None:
     if len(below) and np.any(below != 0):
         return Levels(4, "large pages two tables below the top are not aligned to 1 GiB")
     third = large[3] & np.uint64((1 << 21) - 1)
-    if _distinct(large[3]) >= _ENOUGH and np.all(third == 0):
+    if _enough(large[3]) and np.all(third == 0):
         return Levels(5, "large pages, aligned to 2 MiB, stand three tables below the top")
-    if _distinct(large[2]) >= _ENOUGH:
+    if _enough(large[2]):
         return Levels(5, "large pages two tables below the top are all aligned to 1 GiB")
     return None
 
 
-def _distinct(frames: np.ndarray) -> int:
-    return len(np.unique(frames))
+def _enough(frames: np.ndarray) -> bool:
+    """Tell whether enough of them differ."""
+    for _ in range(_ENOUGH):
+        if not len(frames):
+            return False
+        frames = frames[frames != frames[0]]
+    return True
 
 
 def _by_depth(read: ReadTable, root: int) -> Iterator[np.ndarray]:
     """Yield the entries of the tables at the top, one below it, two, three: shape (n, 512)."""
     wanted = [root]
-    for _ in range(4):
+    for depth in range(4):
         found = [table for pa in wanted if (table := read(pa)) is not None]
         tables = np.array(found, np.uint64).reshape(-1, 2 * _HALF)
         yield tables
+        if depth == 3:
+            return
         # from the highest address down: there is the kernel's text
         entries = tables[:, ::-1].ravel()
         below = entries[(entries & _PRESENT != 0) & (entries & _PSE == 0)]
-        frames = below & np.uint64(_FRAME)
-        wanted = list(dict.fromkeys(frames.tolist()))[:_TABLES]
+        wanted = _first_distinct(below & np.uint64(_FRAME))
+
+
+def _first_distinct(frames: np.ndarray) -> list[int]:
+    """Return the first few that differ, in order."""
+    found: dict[int, None] = {}
+    for first in range(0, len(frames), 8 * _TABLES):
+        found |= dict.fromkeys(frames[first : first + 8 * _TABLES].tolist())
+        if len(found) >= _TABLES:
+            break
+    return list(found)[:_TABLES]
 
 
 def _large_frames(tables: np.ndarray) -> np.ndarray:

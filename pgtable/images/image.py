@@ -12,20 +12,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..census import Census
+from ..engines.interface import processors
 from ..kernels import Kernel, find
 from .mapped import MappedFile, all_there
 from .origin import Origin, reopen
 from .registers import Registers, registers_of, vmcoreinfo_of
 from .segments import PAGE, PHYSICAL_END, AbsentError, Segments
-from .start import find_root
+from .start import bounded, find_root
+from .steps import Progress
+from .tally import Tally, run_tally
 from .vmcoreinfo import KernelNotes, kernel_notes
-from .walk import Root, Walk, run_census, run_walk
+from .walk import Root, Walk
+from .walking import run_census, run_walk
 
 if TYPE_CHECKING:
     from .reverse_map import ReverseMap
     from .spaces.model import Spaces
 
 _FRAME = 0x000F_FFFF_FFFF_F000
+#: Tables that may be fetched for each address at which they are reached, at least.
+_PLACES = 1 << 15
 #: Pages that cannot be read are noted as long as there are few.
 _MAX_NOTES = 20
 
@@ -124,9 +130,11 @@ class Image(ABC):
         *,
         c_bit: int | None = None,
         pti: str | None = None,
+        within: tuple[int, int] | None = None,
     ) -> Root:
         """Return where a walk with these arguments begins; see :meth:`walk`."""
-        return find_root(self, root, levels, cpu, nxe, c_bit, pti)
+        with all_there(self._files):
+            return bounded(find_root(self, root, levels, cpu, nxe, c_bit, pti), within)
 
     def entries_at(self, pa: int) -> np.ndarray | None:
         """Return the 512 words of a page (uint64); None where the image lacks it."""
@@ -161,6 +169,9 @@ class Image(ABC):
         c_bit: int | None = None,
         pti: str | None = None,
         kernel: str | Kernel | None = None,
+        within: tuple[int, int] | None = None,
+        threads: int = 1,
+        progress: Progress | None = None,
     ) -> Walk:
         """Return every non-zero entry of an address space, in columns and address order.
 
@@ -179,6 +190,9 @@ class Image(ABC):
         kernel: who made the entries, as ``uname -r`` prints it, or what
             :func:`pgtable.kernels.find` gives; default: the OSRELEASE of VMCOREINFO.  It
             settles the kinds and frames of entries that are not present.
+        within: only what translates addresses of [from, to); tables outside are not read.
+        threads: how many may work; 0: one for each processor.  The result is the same.
+        progress: called now and then with how many entries are done.
 
         A table that is reached at several addresses is expanded at each, as
         hardware does.  Where that would come to more than ``limit`` entries or,
@@ -197,14 +211,44 @@ class Image(ABC):
         became shorter.
         """
         known = find(kernel) if isinstance(kernel, str) else kernel
-        start = self.root(root, levels, cpu, nxe, c_bit=c_bit, pti=pti)
+        start = self.root(root, levels, cpu, nxe, c_bit=c_bit, pti=pti, within=within)
+        workers = processors(threads)
         with all_there(self._files):
-            walk = run_walk(self.tables(start), start, _checked_limit(limit))
+            walk = run_walk(self.tables(start), start, _checked_limit(limit), workers, progress)
         walk.kernel_given = known is not None
         walk.kernel, why = (known, "") if known else self.kernel.linux()
         if why:
             walk.notes.append(why)
         return walk
+
+    def tally(
+        self,
+        root: int | None = None,
+        levels: int | None = None,
+        cpu: int = 0,
+        *,
+        nxe: bool | None = None,
+        c_bit: int | None = None,
+        pti: str | None = None,
+        kernel: str | Kernel | None = None,
+        within: tuple[int, int] | None = None,
+        threads: int = 1,
+        progress: Progress | None = None,
+    ) -> Tally:
+        """Count what :meth:`walk` with these arguments lists, by half, level and kind.
+
+        No columns are made, so it takes the memory of the list of tables alone.
+        """
+        named = find(kernel) if isinstance(kernel, str) else kernel
+        start = self.root(root, levels, cpu, nxe, c_bit=c_bit, pti=pti, within=within)
+        known, why = (named, "") if named else self.kernel.linux()
+        with all_there(self._files):
+            found = run_tally(self.tables(start), start, known, processors(threads), progress)
+        found.kernel_given = named is not None
+        found.kernel = known
+        if why:
+            found.notes.append(why)
+        return found
 
     def spaces(self) -> Spaces:
         """Return every address space of the machine, found from content, without symbols.
@@ -262,6 +306,9 @@ class Image(ABC):
         *,
         c_bit: int | None = None,
         pti: str | None = None,
+        within: tuple[int, int] | None = None,
+        threads: int = 1,
+        progress: Progress | None = None,
     ) -> dict[tuple[str, int], Census]:
         """Count the entries of an address space without listing them.
 
@@ -269,9 +316,10 @@ class Image(ABC):
         :class:`Census` for each ("user" or "kernel", level) that has entries:
         leaves, tables and entries that are not present, told apart by their bits.
         """
-        start = self.root(root, levels, cpu, c_bit=c_bit, pti=pti)
+        start = self.root(root, levels, cpu, c_bit=c_bit, pti=pti, within=within)
+        workers = processors(threads)
         with all_there(self._files):
-            return run_census(self.tables(start), start)
+            return run_census(self.tables(start), start, workers, progress)
 
 
 def _checked_limit(limit: int | None) -> int | None:
@@ -319,6 +367,12 @@ class MappedImage(Image):
             file.check()
         return found
 
+    def entries_at(self, pa: int) -> np.ndarray | None:
+        """Return the 512 words of a page (uint64), not copied; None where the image lacks it."""
+        found = self.segments.page(pa)
+        # across segments, or none at all
+        return super().entries_at(pa) if found is None else found
+
     def _pages(self, pas: np.ndarray) -> np.ndarray:
         with all_there(self._files):
             return self.segments.pages(pas)
@@ -340,17 +394,29 @@ class GatheringImage(Image):
         """Fetch the tables below a root, level by level."""
         tops = [root.pa] if root.user_pa is None else [root.pa, root.user_pa]
         wanted = np.array(tops, np.uint64)
+        # where each wanted one is reached; None: asked for at whatever address
+        places = np.zeros(len(wanted), np.uint64) if root.is_bounded else None
         known = np.array([], np.uint64)
         content = bytearray()
         for level in range(root.levels, 0, -1):
             pages = self._fetch(np.setdiff1d(wanted, known))
             content += b"".join(pages.values())
             known = np.concatenate([known, np.fromiter(pages, np.uint64, len(pages))])
+            if level == 1:
+                break
             # a page may be a table of several levels: look at every wanted one
-            offset = {int(pa): i for i, pa in enumerate(known)}
-            rows = [offset[int(pa)] for pa in wanted if int(pa) in offset]
+            order = np.argsort(known)
+            at = np.searchsorted(known, wanted, sorter=order)
+            there = np.isin(wanted, known)
+            rows = order[at[there]]
             entries = np.frombuffer(bytes(content), np.uint64).reshape(-1, 512)[rows]
-            wanted = _tables_below(entries, level, root.encryption)
+            if places is None:
+                wanted = _tables_below(entries, level, root.encryption)
+            else:
+                wanted, places = _tables_within(entries, places[there], level, root)
+                if len(wanted) > _PLACES + 4 * len(known):
+                    places = None  # shared tables without end: each once, wherever it is
+                    wanted = np.unique(wanted)
         size = np.full(len(known), PAGE, np.uint64)
         return Segments(content, known, np.arange(len(known), dtype=np.uint64) * PAGE, size)
 
@@ -378,8 +444,31 @@ class GatheringImage(Image):
 
 def _tables_below(entries: np.ndarray, level: int, encryption: int) -> np.ndarray:
     """Return the frames that present table entries of a level refer to, each once."""
-    table = entries & np.uint64(1) != 0
+    return np.unique(entries[_are_tables(entries, level)] & np.uint64(_FRAME & ~encryption))
+
+
+def _are_tables(entries: np.ndarray, level: int) -> np.ndarray:
+    table: np.ndarray = entries & np.uint64(1) != 0
     if level <= 3:
         table &= entries & np.uint64(0x80) == 0
-    frame = np.uint64(_FRAME & ~encryption)
-    return np.unique(entries[table] & frame) if level > 1 else entries[:0].ravel()
+    return table
+
+
+def _tables_within(
+    entries: np.ndarray, places: np.ndarray, level: int, root: Root
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames and lowest addresses of tables that translate what is walked.
+
+    entries: of tables of a level, a row each; places: the lowest address of each.
+    """
+    shift = np.uint64(12 + 9 * (level - 1))
+    number = np.arange(512, dtype=np.uint64)
+    va = places[:, None] + (number << shift)
+    if level == root.levels:  # the upper half is sign-extended
+        va[:, 256:] |= np.uint64((1 << 64) - (1 << (int(shift) + 9)))
+    end = va + np.uint64((1 << int(shift)) - 1)
+    inside = _are_tables(entries, level) & (va <= np.uint64(root.last))
+    inside &= end >= np.uint64(root.first)
+    frames = entries[inside] & np.uint64(_FRAME & ~root.encryption)
+    pairs = np.unique(np.stack([frames, va[inside]]), axis=1)
+    return pairs[0], pairs[1]

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -110,6 +112,22 @@ class Segments:
         data, start, size = (int(value) for value in self.table[i])
         at = data - self.memory.ctypes.data + pa - start
         return self.memory[at : at + max(0, start + size - pa)]
+
+    def page(self, pa: int) -> np.ndarray | None:
+        """Return the 512 words of the page at a physical address, not copied; None: not there."""
+        starts, places = self._places
+        i = bisect_right(starts, pa) - 1
+        if i < 0 or pa + PAGE - starts[i] > places[i][1]:
+            return None
+        at = places[i][0] + pa - starts[i]
+        return self.memory[at : at + PAGE].view(np.uint64)
+
+    @cached_property
+    def _places(self) -> tuple[list[int], list[tuple[int, int]]]:
+        """Where segments begin, and of each: its offset in ``memory`` and its size."""
+        base = self.memory.ctypes.data
+        rows = self.table.tolist()
+        return [pa for _, pa, _ in rows], [(data - base, size) for data, _, size in rows]
 
     def pages(self, pas: np.ndarray) -> np.ndarray:
         """Return the pages at these physical addresses: uint64, shape (len(pas), 512).

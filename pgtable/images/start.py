@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from . import content
-from .segments import PAGE
 from .top_table import complaint
 from .walk import Root
 
@@ -67,6 +66,32 @@ def find_root(
     return Root(pa, found, bool(nxe), tuple(notes), origin, encryption, user_pa)
 
 
+def bounded(root: Root, within: tuple[int, int] | None) -> Root:
+    """Return a root from which only addresses of [from, to) are walked; None: all.
+
+    Raises ValueError for a range that is empty, or lies where there are no addresses.
+    """
+    if within is None:
+        return root
+    first, end = (operator.index(address) for address in within)
+    if not 0 <= first < end <= 1 << 64:
+        raise ValueError(
+            f"the range {first:#x}-{end:#x} is empty or no range of addresses: FROM is below TO,"
+            " and both have 64 bits"
+        )
+    last = end - 1
+    half = 1 << (12 + 9 * root.levels - 1)
+    hole = range(half, (1 << 64) - half)  # which no address of this many levels is in
+    if first in hole and last in hole:
+        raise ValueError(
+            f"the range {first:#x}-{end:#x} has no address of {root.levels} levels: those end at"
+            f" {half:#x}, and go on at {hole.stop:#x}"
+        )
+    first = hole.stop if first in hole else first
+    last = half - 1 if last in hole else last
+    return root._replace(first=first, last=last)
+
+
 def _check(levels: int | None, c_bit: int | None, pti: str | None) -> None:
     if levels not in (None, 4, 5):
         raise ValueError(f"levels is {levels!r}; x86-64 has 4 or 5")
@@ -111,10 +136,8 @@ def find_reader(image: Image, encryption: int) -> content.ReadTable:
     mask = np.uint64(~encryption & (1 << 64) - 1)
 
     def read(pa: int) -> np.ndarray | None:
-        try:
-            return np.frombuffer(image.read(pa, PAGE), np.uint64) & mask
-        except ValueError:
-            return None
+        entries = image.entries_at(pa)
+        return None if entries is None else entries & mask
 
     return read
 

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import bits, encodings
-from ..census import Census, new_histogram, read_histogram
 from ..engines._native import ffi, lib
 from ..engines.native import native
 from ..files import replacing
 from ..kernels import SWAP_LAYOUTS, Kernel, SwapLayout
-from ..memory import empty, empty_columns
+from ..memory import empty
 from . import export
-from .segments import Segments
 
 if TYPE_CHECKING:
     from .spaces.model import Space
@@ -57,7 +55,7 @@ class Kind(IntEnum):
 #: How a kind is printed, by its number.
 KIND_NAMES = ("leaf", "table", "prot_none", "swap", "migration", "marker", "other")
 #: Of the kinds that :mod:`pgtable.encodings` names.
-_KIND_OF = {
+KIND_OF = {
     encodings.PROTNONE: Kind.PROT_NONE,
     encodings.SWAP: Kind.SWAP,
     encodings.MIGRATION: Kind.MIGRATION,
@@ -67,32 +65,9 @@ _KIND_OF = {
     encodings.OTHER: Kind.OTHER,
 }
 
-#: Tables that may always be visited, counting shared ones wherever they are reached.
-ALWAYS_VISITED = 1 << 15
-#: Beyond that, how many times as many as there are.
-EXPANSION = 4
-#: Rows from which on memory is reserved rather than rows counted: with fewer, what is left
-#: over of the last huge page of each column would be much of the result.
-RESERVED_FROM = 1 << 22
-#: If fewer were found, they are copied to memory of their own size: huge pages are not.
-COPIED_BELOW = 1 << 20
 #: Reports of one kind that are listed; the rest is counted.
 MAX_REPORTS = 1000
 
-#: ``struct pgtable_table``
-_TABLE = np.dtype(
-    [
-        ("data", "<u8"),
-        ("pa", "<u8"),
-        ("va", "<u8"),
-        ("times", "<u8"),
-        ("reached", "<u8"),
-        ("entries", "<u4"),
-        ("level", "<u4"),
-    ]
-)
-#: The columns that C fills; the others are made of them.
-_FILLED: dict[str, type] = {"va": np.uint64, "entry": np.uint64, "traits": np.uint8}
 COLUMNS = ("va", "entry", "pa", "level", "kind", "leaf", "writable", "user", "nx")
 
 
@@ -106,6 +81,8 @@ class Root(NamedTuple):
     half stands for that of ``pa``; None where one table is read as it is.
     ``half``: "user" or "kernel" where only that half of the top table is walked.
     ``slots``: numbers of the entries of the top table that are walked; None: all.
+    ``first``, ``last``: addresses that are walked, both canonical; ``begins``: entries that
+    translate lower addresses too are not listed.
     """
 
     pa: int
@@ -117,6 +94,14 @@ class Root(NamedTuple):
     user_pa: int | None = None
     half: str | None = None
     slots: tuple[int, ...] | None = None
+    first: int = 0
+    last: int = (1 << 64) - 1
+    begins: bool = False
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether not all addresses are walked."""
+        return self.first > 0 or self.last < (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -167,7 +152,34 @@ class Tables(NamedTuple):
     inside: np.ndarray
 
 
-class Walk:
+class Walked:
+    """What walks have in common: where they began, which tables they met, what was odd."""
+
+    #: Who made the entries: settles what those not present are called, and where their frame is.
+    kernel: Kernel | None = None
+    #: Whether an argument named the kernel; else the image did.
+    kernel_given: bool = False
+    #: Whose address space it is, where ``Image.walk_all`` made it: all that share it.
+    spaces: tuple[Space, ...] = ()
+
+    def __init__(self, root: Root, tables: Tables):
+        self.root = root
+        self.tables = tables
+        self.notes = list(root.assumed)
+        self.reports: list[WalkReport] = []
+        self.report_counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def _report(self, reports: list[WalkReport], total: int | None = None) -> None:
+        if reports:
+            kind = reports[0].kind
+            self.report_counts[kind] = len(reports) if total is None else total
+            self.reports += reports[:MAX_REPORTS]
+
+
+class Walk(Walked):
     """Every non-zero entry of an address space: arrays of one length, in address order.
 
     A table entry comes before the entries of its table, which begin at the same address.
@@ -189,30 +201,19 @@ class Walk:
     ``root`` where it began, ``kernel`` who made the entries (None: not known).
     """
 
-    #: Who made the entries: settles what those not present are called, and where their frame is.
-    kernel: Kernel | None = None
-    #: Whether an argument named the kernel; else the image did.
-    kernel_given: bool = False
-    #: Whose address space it is, where ``Image.walk_all`` made it: all that share it.
-    spaces: tuple[Space, ...] = ()
-
     def __init__(
         self, root: Root, va: np.ndarray, entry: np.ndarray, traits: np.ndarray, tables: Tables
     ):
-        self.root = root
         self.va = va
         self.entry = entry
-        self.tables = tables
-        self.notes = list(root.assumed)
-        self.reports: list[WalkReport] = []
-        self.report_counts: dict[str, int] = {}
+        super().__init__(root, tables)
         self._traits = traits
 
     @cached_property
     def pa(self) -> np.ndarray:
         """Frame of each entry (uint64)."""
         pa = empty(len(self), np.uint64)
-        native().loops.walk.frames(*map(_pointer, (self.entry, self._traits, pa)), len(self))
+        native().loops.walk.frames(*map(pointer, (self.entry, self._traits, pa)), len(self))
         if self.kernel is not None and len(self._absent):
             pa[self._absent] = self._absent_frames(self.kernel)
         if self.root.encryption:
@@ -249,12 +250,12 @@ class Walk:
     def kind(self) -> np.ndarray:
         """:class:`Kind` of each entry (uint8)."""
         kind = empty(len(self), np.uint8)
-        lib.pgtable_walk_kinds(_pointer(self._traits), _pointer(kind), len(self))
+        lib.pgtable_walk_kinds(pointer(self._traits), pointer(kind), len(self))
         if self.kernel is not None and len(self._absent):
             rows = self._absent
             half = self.va[rows] >> np.uint64(63) != 0
             names = encodings.kinds_of(self.entry[rows], self.level[rows], half, self.kernel)
-            kind[rows] = [_KIND_OF[name] for name in names.tolist()]
+            kind[rows] = [KIND_OF[name] for name in names.tolist()]
         return kind
 
     @cached_property
@@ -287,7 +288,7 @@ class Walk:
     def _where(self, mask: int, value: int) -> np.ndarray:
         """Tell of which rows the traits are ``value`` under a mask."""
         flags = empty(len(self), np.bool_)
-        lib.pgtable_walk_flags(_pointer(self._traits), mask, value, _pointer(flags), len(self))
+        lib.pgtable_walk_flags(pointer(self._traits), mask, value, pointer(flags), len(self))
         return flags
 
     @property
@@ -343,208 +344,7 @@ class Walk:
         """Write all columns as Parquet; ValueError without the extra "parquet"."""
         export.write_parquet(self, path)
 
-    def _report(self, reports: list[WalkReport], total: int | None = None) -> None:
-        if reports:
-            kind = reports[0].kind
-            self.report_counts[kind] = len(reports) if total is None else total
-            self.reports += reports[:MAX_REPORTS]
 
-
-class _Native:
-    """One walk in C; of tables of level 1 it knows the entries at most, until counted."""
-
-    def __init__(self, segments: Segments, root: Root):
-        self.segments = segments  # keeps the memory alive
-        self.top = _top_table(segments, root)  # so does this
-        start = ffi.new("struct pgtable_root *")
-        start.pa, start.levels, start.nxe = root.pa, root.levels, root.nxe
-        start.encryption = root.encryption
-        start.top = ffi.NULL if self.top is None else _pointer(self.top)
-        walk = lib.pgtable_walk_new(native().loops, segments.pointer, len(segments.table), start)
-        if not walk:
-            raise MemoryError("no memory for a walk")
-        self.walk = ffi.gc(walk, lib.pgtable_walk_free)
-        if lib.pgtable_walk_discover(self.walk):
-            raise MemoryError("no memory for the list of tables; the image may be damaged")
-
-    def count(self) -> None:
-        lib.pgtable_walk_count(self.walk)
-
-    @property
-    def bounds(self) -> Any:
-        return lib.pgtable_walk_bounds(self.walk)
-
-    def fill(self, columns: dict[str, np.ndarray], once: bool) -> int:
-        out = ffi.new("struct pgtable_columns *")
-        for name, column in columns.items():
-            setattr(out, name, _pointer(column))
-        out.capacity = len(columns["va"])
-        return lib.pgtable_walk_fill(self.walk, out, once)
-
-    @property
-    def excessive(self) -> bool:
-        """Whether shared tables make this so large that they are expanded once only."""
-        _, known = self._listed_tables()
-        return self.bounds.tables > max(ALWAYS_VISITED, EXPANSION * known)
-
-    def _listed_tables(self) -> tuple[Any, int]:
-        n = ffi.new("size_t *")
-        return lib.pgtable_walk_tables(self.walk, n), n[0]
-
-    def tables(self) -> Tables:
-        start, n = self._listed_tables()
-        rows = np.frombuffer(ffi.buffer(start, n * _TABLE.itemsize), _TABLE)
-        rows = rows[rows["reached"] > 0]
-        return Tables(
-            rows["pa"].copy(),
-            rows["va"].copy(),
-            rows["level"].astype(np.uint8),
-            rows["entries"].astype(np.uint16),
-            rows["reached"].copy(),
-            rows["data"] != 0,
-        )
-
-    def loops(self) -> tuple[list[WalkReport], int]:
-        kept = ffi.new("size_t *")
-        total = ffi.new("uint64_t *")
-        loops = lib.pgtable_walk_loops(self.walk, kept, total)
-        found = [
-            WalkReport("loop", loops[i].va, loops[i].pa, loops[i].level - 1) for i in range(kept[0])
-        ]
-        return found, total[0]
-
-    def stopped(self) -> int | None:
-        va = ffi.new("uint64_t *")
-        return va[0] if lib.pgtable_walk_stopped(self.walk, va) else None
-
-
-def _top_table(segments: Segments, root: Root) -> np.ndarray | None:
-    """Return the top table that two copies make together, or None where there is one."""
-    if root.slots is not None:
-        top = segments.pages(np.array([root.pa], np.uint64))[0]
-        top[~np.isin(np.arange(len(top)), root.slots)] = 0
-        return top
-    if root.half is not None:
-        top = segments.pages(np.array([root.pa], np.uint64))[0]
-        middle = len(top) // 2
-        top[slice(middle, None) if root.half == "user" else slice(middle)] = 0
-        return top
-    if root.user_pa is None:
-        return None
-    kernel, user = segments.pages(np.array([root.pa, root.user_pa], np.uint64))
-    half = len(user) // 2
-    return np.concatenate((user[:half], kernel[half:]))
-
-
-def _pointer(column: np.ndarray) -> Any:
+def pointer(column: np.ndarray) -> Any:
+    """Return a column of bytes or words as C takes it."""
     return ffi.from_buffer("uint8_t[]" if column.itemsize == 1 else "uint64_t[]", column)
-
-
-def run_walk(segments: Segments, root: Root, limit: int | None) -> Walk:
-    """Walk the tables in these segments; see ``Image.walk``."""
-    walk = _Native(segments, root)
-    once = limit is None and walk.excessive
-    columns = None
-    if limit is None and not once and walk.bounds.everywhere >= RESERVED_FROM:
-        columns = _reserve(walk.bounds.everywhere)
-    everywhere = 0
-    if columns is None:
-        walk.count()
-        bounds = walk.bounds
-        once = once or (limit is not None and bounds.everywhere > limit)
-        if once and bounds.everywhere > bounds.once:
-            everywhere = bounds.everywhere
-        columns = _columns(bounds.once if once else bounds.everywhere, limit)
-    columns = _shortened(columns, walk.fill(columns, once))
-    found = Walk(root, **columns, tables=walk.tables())
-    _report_all(found, walk, everywhere)
-    return found
-
-
-def _reserve(rows: int) -> dict[str, np.ndarray] | None:
-    """Return columns for so many rows at most, or None where that is too much to ask for.
-
-    What is not written takes no memory, so this saves counting rows first.
-    """
-    try:
-        return empty_columns(rows, _FILLED)
-    except MemoryError:
-        return None
-
-
-def _columns(rows: int, limit: int | None) -> dict[str, np.ndarray]:
-    rows = rows if limit is None else min(rows, limit)
-    try:
-        return empty_columns(rows, _FILLED)
-    except MemoryError:
-        raise MemoryError(
-            f"{rows} entries do not fit in memory; walk with a limit, or count with census()"
-        ) from None
-
-
-def _shortened(columns: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """Return as many rows of what was reserved; few of them in memory of their own size."""
-    if rows == len(columns["va"]):
-        return columns
-    columns = {name: column[:rows] for name, column in columns.items()}
-    if rows >= COPIED_BELOW:
-        return columns
-    own = empty_columns(rows, _FILLED)
-    for name, column in columns.items():
-        own[name][:] = column
-    return own
-
-
-def _report_all(walk: Walk, native: _Native, everywhere: int) -> None:
-    tables = walk.tables
-    outside = np.flatnonzero(~tables.inside)
-    listed = [
-        WalkReport("outside", int(tables.va[i]), int(tables.pa[i]), int(tables.level[i]))
-        for i in outside[:MAX_REPORTS]
-    ]
-    walk._report(listed, len(outside))
-    _report_shared(walk)
-    walk._report(*native.loops())
-    if everywhere:
-        walk._report([WalkReport("once", 0, walk.root.pa, walk.root.levels, everywhere)])
-    stopped = native.stopped()
-    if stopped is not None:
-        walk._report([WalkReport("limit", stopped, walk.root.pa, walk.root.levels, len(walk))])
-
-
-def _report_shared(walk: Walk) -> None:
-    """Report pages that are reached more than once, at whatever level."""
-    tables = walk.tables
-    ordered = np.sort(tables.pa)
-    if not np.any(ordered[1:] == ordered[:-1]) and not np.any(tables.reached > 1):
-        return  # the usual case, and much quicker told than what follows
-    _, first, page = np.unique(tables.pa, return_index=True, return_inverse=True)
-    reached = np.zeros(len(first), np.uint64)
-    np.add.at(reached, page, tables.reached)
-    shared = np.flatnonzero(reached > 1)
-    listed = [
-        WalkReport(
-            "shared",
-            int(tables.va[first[i]]),
-            int(tables.pa[first[i]]),
-            int(tables.level[first[i]]),
-            int(reached[i]),
-        )
-        for i in shared[:MAX_REPORTS]
-    ]
-    walk._report(listed, len(shared))
-
-
-def run_census(segments: Segments, root: Root) -> dict[tuple[str, int], Census]:
-    """Count the entries of the tables in these segments; see ``Image.census``."""
-    walk = _Native(segments, root)
-    histograms = [new_histogram() for _ in range(10)]
-    if lib.pgtable_walk_census(walk.walk, histograms, walk.excessive):
-        raise MemoryError("no memory for the histograms of a census")
-    found = {}
-    for i, histogram in enumerate(histograms):
-        census = read_histogram(histogram)
-        census = census.where(census.entries != 0)
-        if len(census.entries):
-            found["kernel" if i >= 5 else "user", i % 5 + 1] = census
-    return found

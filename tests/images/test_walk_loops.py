@@ -12,8 +12,9 @@ import pytest
 
 import pgtable
 from pgtable.images import Kind, Walk
-from pgtable.images import walk as walk_module
+from pgtable.images import walking as walk_module
 from pgtable.images.reference_walk import reference_walk
+from pgtable.images.walk import COLUMNS
 
 PAGE = 4096
 PRESENT, RW, USER, NX = 1, 2, 4, 1 << 63
@@ -80,7 +81,7 @@ def expected(path: Path) -> dict[str, list]:
     memory = path.read_bytes()
     read = partial(_page, memory)
     rows = zip(*reference_walk(read, PAGE, 4), strict=True)
-    return dict(zip(walk_module.COLUMNS, map(list, rows), strict=True))
+    return dict(zip(COLUMNS, map(list, rows), strict=True))
 
 
 def _page(memory: bytes, pa: int) -> bytes:

@@ -10,7 +10,8 @@ import numpy as np
 from .. import content
 from ..image import Image
 from ..start import find_reader
-from ..walk import Root, Walk, run_walk
+from ..walk import Root, Walk
+from ..walking import run_walk
 from .candidates import MOST, find_tops
 from .model import KINDS, Space, Spaces
 from .struct_page import KernelLeaves, PageArray, find_array

@@ -14,7 +14,8 @@ import numpy as np
 
 from ...census import Census
 from ..mapped import all_there
-from ..walk import Root, Walk, run_census, run_walk
+from ..walk import Root, Walk
+from ..walking import run_census, run_walk
 from .model import Space, Spaces
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy as np
 from ..image import Image
 from ..regions import SIZES
 from ..segments import PAGE
-from ..walk import Root, run_walk
+from ..walk import Root
+from ..walking import run_walk
 from .model import Space
 
 _MOST_ENTRIES = 1 << 26
