@@ -93,8 +93,8 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 def short_table(results: ThroughputResults) -> str:
     """Return the table of the top README: entries a second."""
-    operation, wanted = SHORT
-    sizes = [n for n in wanted if n in results.sizes(operation)]
+    operation, shown_sizes = SHORT
+    sizes = [n for n in shown_sizes if n in results.sizes(operation)]
     rows = []
     for family, threads, heading in COLUMNS:
         name = {"2 threads": "pgtable, 2 threads", "limit": "limit: `a[i] ^= k` in C"}.get(

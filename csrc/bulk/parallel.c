@@ -17,15 +17,15 @@ struct part {
 	size_t n;
 };
 
-unsigned pgtable_parts(size_t n, unsigned wanted)
+unsigned pgtable_parts(size_t n, unsigned threads)
 {
 	size_t worth = n / PGTABLE_MIN_PART;
 
-	if (wanted > PGTABLE_MAX_THREADS)
-		wanted = PGTABLE_MAX_THREADS;
-	if (wanted > worth)
-		wanted = (unsigned)worth;
-	return wanted ? wanted : 1;
+	if (threads > PGTABLE_MAX_THREADS)
+		threads = PGTABLE_MAX_THREADS;
+	if (threads > worth)
+		threads = (unsigned)worth;
+	return threads ? threads : 1;
 }
 
 static void *run_part(void *arg)

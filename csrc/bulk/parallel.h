@@ -13,8 +13,8 @@
 /* Entries [first, first + n) are part number index. */
 typedef void pgtable_part(void *context, unsigned index, size_t first, size_t n);
 
-/* How many parts n entries are worth at most, of the wanted number. */
-unsigned pgtable_parts(size_t n, unsigned wanted);
+/* How many parts n entries are worth at most, of the threads number. */
+unsigned pgtable_parts(size_t n, unsigned threads);
 
 /* Run all parts; they split n evenly, at whole tables of 512 entries. */
 void pgtable_parallel(pgtable_part *run, void *context, size_t n, unsigned parts);

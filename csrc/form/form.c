@@ -211,7 +211,7 @@ int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_con
 }
 
 /* The form of first, then second: what becomes of each bit, followed through both. */
-static struct pgtable_form then(const struct pgtable_form *first, const struct pgtable_form *second)
+static struct pgtable_form compose(const struct pgtable_form *first, const struct pgtable_form *second)
 {
 	struct pgtable_form both = {
 		.keep = first->keep & second->keep,
@@ -240,7 +240,7 @@ size_t pgtable_fuse(const struct pgtable_step *steps, size_t nsteps,
 		const struct pgtable_form *form = steps[i].form;
 
 		if (form && n && fused[n - 1].form) {
-			forms[n - 1] = then(&forms[n - 1], form);
+			forms[n - 1] = compose(&forms[n - 1], form);
 			fused[n - 1].helper = NULL;
 			continue;
 		}

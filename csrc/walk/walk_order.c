@@ -28,12 +28,12 @@ static struct stretches all_stretches(const struct pgtable_due *in, size_t n)
 	uintptr_t last = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		uintptr_t place = (uintptr_t)in[i].data;
+		uintptr_t address = (uintptr_t)in[i].data;
 
 		if (!is_due(&in[i]))
 			continue;
-		all.start = place < all.start ? place : all.start;
-		last = place > last ? place : last;
+		all.start = address < all.start ? address : all.start;
+		last = address > last ? address : last;
 	}
 	if (!last)
 		return all;

@@ -35,8 +35,8 @@ def from_file(path: str | os.PathLike[str], n: int) -> np.ndarray:
     if entries.size <= n:
         return np.resize(entries, n)
     tables = entries[: entries.size // TABLE * TABLE].reshape(-1, TABLE)
-    wanted = -(-n // TABLE)
-    return tables[np.arange(wanted) * len(tables) // wanted].reshape(-1)[:n]
+    pages = -(-n // TABLE)
+    return tables[np.arange(pages) * len(tables) // pages].reshape(-1)[:n]
 
 
 def aligned(n: int, dtype: Any = np.uint64) -> np.ndarray:

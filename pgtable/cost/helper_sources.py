@@ -178,35 +178,35 @@ class LibraryRequest(NamedTuple):
     helpers: tuple[str, ...]
 
 
-def build(wanted: LibraryRequest) -> TimedLibrary:
+def build(request: LibraryRequest) -> TimedLibrary:
     """Return the timed loops; compiled now, or before.
 
     Raises KernelTreeError (a ValueError), in one line, where they cannot be compiled.
     """
-    subject = wanted.subject
+    subject = request.subject
     if isinstance(subject, OurRules):
-        path, prefix = _build_rules(subject, wanted), ""
+        path, prefix = _build_rules(subject, request), ""
     else:
-        feature = "patched" if wanted.way.patched else "constant"
+        feature = "patched" if request.way.patched else "constant"
         library = subject.library(
-            wanted.compiler, wanted.way.flags, feature, contents="timed loops"
+            request.compiler, request.way.flags, feature, contents="timed loops"
         )
         path, prefix = library.path, "t_"
-    return TimedLibrary(path, prefix, _sizes(path, prefix, wanted.compiler))
+    return TimedLibrary(path, prefix, _sizes(path, prefix, request.compiler))
 
 
-def _build_rules(subject: OurRules, wanted: LibraryRequest) -> Path:
+def _build_rules(subject: OurRules, request: LibraryRequest) -> Path:
     csrc = csrc_directory()
-    names = set(wanted.helpers)
+    names = set(request.helpers)
     lines = [
         one[0]
         for one in _LINE.finditer((csrc / "helpers" / "helpers.def").read_text())
         if one[1] in names
     ]
-    flags = [*_FLAGS, *wanted.way.flags, *subject.flags(wanted.way)]
+    flags = [*_FLAGS, *request.way.flags, *subject.flags(request.way)]
     sources = [csrc / "cost" / "our_rules.c"]
     texts = {"cost_helpers.def": "\n".join(lines)}
-    return compile_own(wanted.compiler.path, csrc, sources, flags, "helpers.so", texts)
+    return compile_own(request.compiler.path, csrc, sources, flags, "helpers.so", texts)
 
 
 _ALONE = "cost_alone_"

@@ -116,7 +116,7 @@ class _Measured:
         return job, identities
 
     def _task(self, one: Participant, helper: str, source: int, expected: int) -> Task:
-        library = self.field.libraries[self.field.wanted(one)]
+        library = self.field.libraries[self.field.request(one)]
         info = self.field.oracle(one.subject).helper(one.helper).info
         return Task(
             library=library.path,
@@ -202,7 +202,7 @@ class _Measured:
         # inlined into a vector loop a helper is no code of its own
         if contender.way.name == "vector":
             return None
-        return self.field.libraries[self.field.wanted(contender)].sizes[contender.helper]
+        return self.field.libraries[self.field.request(contender)].sizes[contender.helper]
 
 
 #: A core with less room than this part of what it has at best is shared with another thread.
@@ -234,8 +234,8 @@ def clock_spread(runs: Sequence[TaskTimes]) -> float:
     another in the next: what it did here is the least that a time in nanoseconds is uncertain.
     """
     clocks = np.concatenate([run.clock.ravel() for run in runs])
-    slow, middle, fast = np.quantile(clocks, [0.05, 0.5, 0.95])
-    return float(max(fast - middle, middle - slow) / middle)
+    slow, usual, fast = np.quantile(clocks, [0.05, 0.5, 0.95])
+    return float(max(fast - usual, usual - slow) / usual)
 
 
 def _above(values: np.ndarray, kept: np.ndarray, column: int, identity: int) -> list[float]:

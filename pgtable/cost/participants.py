@@ -69,11 +69,11 @@ class Participant(NamedTuple):
 class Participants:
     """Everybody who takes part in a plan, compiled, with the entries and what must come of them."""
 
-    def __init__(self, plan: Plan, note: Note, built: Callable[[float], None]):
+    def __init__(self, plan: Plan, note: Note, compiled: Callable[[float], None]):
         self.plan = plan
         self._note = note
         self._noted: set[str] = set()
-        self._built = built
+        self._compiled = compiled
         self._compilers: dict[str, Compiler | None] = {}
         self._files: dict[str, np.ndarray] = {}
         self._paths: dict[str, str] = {}
@@ -83,9 +83,9 @@ class Participants:
         for part in plan.parts:
             _require_something(part)
         self.first_compiler = self._first_compiler()
-        asked = [one for part in plan.parts for one in self._expand(part)]
-        self._require_known(asked)
-        self.contenders = list(dict.fromkeys(one for one in asked if self._has(one)))
+        candidates = [one for part in plan.parts for one in self._expand(part)]
+        self._require_known(candidates)
+        self.contenders = list(dict.fromkeys(one for one in candidates if self._has(one)))
         self._require_distinct()
         self.libraries = self._build()
 
@@ -176,7 +176,7 @@ class Participants:
 
     def _build(self) -> dict[LibraryRequest, TimedLibrary]:
         """Compile everything, as many at a time as there are processors."""
-        wanted = list(dict.fromkeys(self.wanted(one) for one in self.contenders))
+        requests = list(dict.fromkeys(self.request(one) for one in self.contenders))
 
         def compile_one(one: LibraryRequest) -> TimedLibrary | None:
             try:
@@ -184,22 +184,22 @@ class Participants:
             except KernelTreeError as error:
                 self.note(f"not measured: {error}")
                 library = None
-            self._built(1 / len(wanted))
+            self._compiled(1 / len(requests))
             return library
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            done = list(pool.map(compile_one, wanted))
-        found = {one: library for one, library in zip(wanted, done, strict=True) if library}
+            done = list(pool.map(compile_one, requests))
+        found = {one: library for one, library in zip(requests, done, strict=True) if library}
         if not found:
             raise ValueError("nothing could be compiled; the notes above say why")
         self.contenders = [
             one
             for one in self.contenders
-            if (library := found.get(self.wanted(one))) and one.helper in library.sizes
+            if (library := found.get(self.request(one))) and one.helper in library.sizes
         ]
         return found
 
-    def wanted(self, contender: Participant) -> LibraryRequest:
+    def request(self, contender: Participant) -> LibraryRequest:
         """Return the library that a contender is in."""
         helpers = tuple(
             name for name in self._helpers if name in self.oracle(contender.subject).helpers

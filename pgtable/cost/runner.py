@@ -70,8 +70,8 @@ class Job:
     @contextmanager
     def written(self) -> Iterator[tuple[Path, Path]]:
         """Give the job and the pool as files, which are gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="pgtable-") as place:
-            job, pool = Path(place, "job"), Path(place, "pool")
+        with tempfile.TemporaryDirectory(prefix="pgtable-") as scratch:
+            job, pool = Path(scratch, "job"), Path(scratch, "pool")
             self.write(job, self.tasks)
             with pool.open("wb") as file:
                 for entries in self.arrays:

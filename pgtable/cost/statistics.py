@@ -76,19 +76,19 @@ def summarise(
     if not all(map(math.isfinite, data)):
         raise ValueError("a sample is no finite number")
     medians = [median(samples) for samples in per_process]
-    middle = median(medians)
-    low, high = _interval(per_process, medians, middle, resolution)
+    overall = median(medians)
+    low, high = _interval(per_process, medians, overall, resolution)
     q1, _, q3 = quartiles(data)
     mean = fmean(data)
     deviation = stdev(data) if len(data) > 1 else 0.0
     bottom, top = q1 - FENCE * (q3 - q1), q3 + FENCE * (q3 - q1)
     inside = slice(bisect_left(data, bottom), bisect_right(data, top))
     within = data[inside]
-    tolerance = max(NOISY_WIDTH * abs(middle + overhead), resolution)
+    tolerance = max(NOISY_WIDTH * abs(overall + overhead), resolution)
     outside = [*data[: inside.start], *data[inside.stop :]]
-    disturbed = sum(abs(value - middle) > tolerance for value in outside)
+    disturbed = sum(abs(value - overall) > tolerance for value in outside)
     return Summary(
-        median=middle,
+        median=overall,
         low=low,
         high=high,
         q1=q1,
@@ -104,7 +104,7 @@ def summarise(
         lowest_within=within[0],
         highest_within=within[-1],
         noisy=(
-            max(middle - low, high - middle) > tolerance or disturbed > NOISY_OUTLIERS * len(data)
+            max(overall - low, high - overall) > tolerance or disturbed > NOISY_OUTLIERS * len(data)
         ),
     )
 
@@ -112,7 +112,7 @@ def summarise(
 def _interval(
     per_process: Sequence[Sequence[float]],
     medians: Sequence[float],
-    middle: float,
+    overall: float,
     resolution: float,
 ) -> tuple[float, float]:
     if len(medians) == 1:
@@ -121,8 +121,8 @@ def _interval(
     own = [median_interval(samples) for samples in per_process]
     centre = fmean(medians)
     reach = t_quantile(CONFIDENCE, len(medians) - 1) * stdev(medians) / math.sqrt(len(medians))
-    low = min(centre - reach, middle - resolution, median(low for low, _ in own))
-    high = max(centre + reach, middle + resolution, median(high for _, high in own))
+    low = min(centre - reach, overall - resolution, median(low for low, _ in own))
+    high = max(centre + reach, overall + resolution, median(high for _, high in own))
     return low, high
 
 

@@ -109,9 +109,9 @@ _current: list[str] = []
 
 def _current_isa() -> str:
     if not _current:
-        asked = os.environ.get("PGTABLE_ISA")
-        if asked:
-            _current.append(_checked_isa(asked, "PGTABLE_ISA"))
+        setting = os.environ.get("PGTABLE_ISA")
+        if setting:
+            _current.append(_checked_isa(setting, "PGTABLE_ISA"))
         else:
             _current.append([name for name, usable in isas().items() if usable][-1])
     return _current[0]
@@ -193,7 +193,7 @@ def native(
 
 
 def _forms_by_default() -> bool:
-    asked = os.environ.get("PGTABLE_FORMS", "1")
-    if asked not in ("0", "1"):
-        raise ValueError(f"PGTABLE_FORMS is {asked!r}; it can be 0 (helpers' text) or 1")
-    return asked == "1"
+    setting = os.environ.get("PGTABLE_FORMS", "1")
+    if setting not in ("0", "1"):
+        raise ValueError(f"PGTABLE_FORMS is {setting!r}; it can be 0 (helpers' text) or 1")
+    return setting == "1"

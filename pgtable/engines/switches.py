@@ -61,13 +61,13 @@ def resolve(rules: str, shstk: bool | None, config: bool | None) -> Switches:
             and config in (None, combination.config)
         ):
             return combination
-    asked = ", ".join(
+    given = ", ".join(
         f"{name}={value!r}"
         for name, value in (("rules", rules), ("shstk", shstk), ("config", config))
         if value is not None
     )
     exist = "; ".join(map(str, COMBINATIONS))
-    raise ValueError(f"no such combination: {asked}; these exist: {exist}")
+    raise ValueError(f"no such combination: {given}; these exist: {exist}")
 
 
 class Chosen(NamedTuple):

@@ -45,8 +45,8 @@ class DamagedError(ValueError):
 
 def cache_directory() -> Path:
     """Return where compiled helpers are kept: in PGTABLE_CACHE_DIR, or the platform's cache."""
-    place = os.environ.get(PLACE) or platformdirs.user_cache_dir("pgtable")
-    return Path(place).absolute() / "kernel_tree"
+    root = os.environ.get(PLACE) or platformdirs.user_cache_dir("pgtable")
+    return Path(root).absolute() / "kernel_tree"
 
 
 def clear_cache() -> int:
@@ -75,7 +75,7 @@ def size() -> int:
     return kept
 
 
-def find(asked: str, files: Sequence[str]) -> Path | None:
+def find(request: str, files: Sequence[str]) -> Path | None:
     """Return the finished build of what was asked for, if the headers are as they were then.
 
     files: what the build must have, as it was written.
@@ -83,7 +83,7 @@ def find(asked: str, files: Sequence[str]) -> Path | None:
     """
     if not _is_there():
         return None
-    known = _known_file(asked)
+    known = _known_file(request)
     try:
         key, headers = _note(_read(known))
     except UntrustedError as error:
@@ -106,11 +106,11 @@ def find(asked: str, files: Sequence[str]) -> Path | None:
 def unfinished() -> Iterator[Path]:
     """Give a directory to build in, with nobody else building; it is gone afterwards."""
     with _lock():
-        place = cache_directory()
-        for left_over in place.glob(f"{_UNFINISHED}*"):
+        root = cache_directory()
+        for left_over in root.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(left_over, ignore_errors=True)
         with tempfile.TemporaryDirectory(
-            prefix=_UNFINISHED, dir=place, ignore_cleanup_errors=True
+            prefix=_UNFINISHED, dir=root, ignore_cleanup_errors=True
         ) as directory:
             yield Path(directory)
 
@@ -174,7 +174,7 @@ def stamps(headers: list[str]) -> dict[str, list[int]]:
     return {name: _stamp(name) for name in headers}
 
 
-def remember(asked: str, key: str, headers: dict[str, list[int]], directory: Path) -> None:
+def remember(request: str, key: str, headers: dict[str, list[int]], directory: Path) -> None:
     """Note which build is what was asked for, for as long as these headers are the same.
 
     headers: with their stamps.
@@ -183,8 +183,8 @@ def remember(asked: str, key: str, headers: dict[str, list[int]], directory: Pat
     written = directory / "known.json"
     written.write_text(json.dumps({"build": key, "files": files}))
     written.chmod(0o600)
-    _make(_known_file(asked).parent)
-    written.rename(_known_file(asked))
+    _make(_known_file(request).parent)
+    written.rename(_known_file(request))
     _said.clear()
 
 
@@ -203,8 +203,8 @@ def _builds() -> Path:
     return cache_directory() / "builds"
 
 
-def _known_file(asked: str) -> Path:
-    return cache_directory() / "known" / f"{asked}.json"
+def _known_file(request: str) -> Path:
+    return cache_directory() / "known" / f"{request}.json"
 
 
 def _stamp(name: str) -> list[int]:
@@ -241,11 +241,11 @@ def _read(file: Path) -> bytes:
 
 def _is_there() -> bool:
     """Tell whether there is a cache; raises KernelTreeError if it cannot be trusted."""
-    place = cache_directory()
+    root = cache_directory()
     try:
-        require_own_place(place)
-        os.close(open_directory(place))
-        for part in (_builds(), place / "known"):
+        require_own_place(root)
+        os.close(open_directory(root))
+        for part in (_builds(), root / "known"):
             with suppress(FileNotFoundError):
                 os.close(open_directory(part))
     except UntrustedError as error:
@@ -269,17 +269,17 @@ def _make(directory: Path) -> None:
 
 @contextmanager
 def _lock() -> Iterator[None]:
-    place = cache_directory()
+    root = cache_directory()
     try:
-        require_own_place(place)
-        _make(place)
-        place.chmod(0o700)
-        lock = open_file(place / "lock", os.O_RDWR | os.O_CREAT)
+        require_own_place(root)
+        _make(root)
+        root.chmod(0o700)
+        lock = open_file(root / "lock", os.O_RDWR | os.O_CREAT)
     except UntrustedError as error:
         raise _untrusted(error) from None
     except OSError as error:
         raise KernelTreeError(
-            f"the cache {place} cannot be written ({error.strerror}); name another directory in"
+            f"the cache {root} cannot be written ({error.strerror}); name another directory in"
             f" the environment variable {PLACE}"
         ) from None
     try:

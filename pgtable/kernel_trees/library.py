@@ -116,11 +116,11 @@ def _units(
     recipe: Recipe, loops: _Loops, discovery: Discovery, unavailable: dict[str, str]
 ) -> list[Unit]:
     """Return the texts of all that is to be tried."""
-    wanted = [
+    candidates = [
         one for one in discovery.candidates.values() if not recipe.only or one.name in recipe.only
     ]
-    bodies = {one.name: _text(loops, one) for one in wanted if not one.declared}
-    declared = {one.name: _text(loops, one) for one in wanted if one.declared}
+    bodies = {one.name: _text(loops, one) for one in candidates if not one.declared}
+    declared = {one.name: _text(loops, one) for one in candidates if one.declared}
     # what takes long is reading the headers, unless there are many helpers
     units = split("unit", loops.header, bodies, 1 if recipe.only else 4)
     units[0] = units[0]._replace(after=loops.once)

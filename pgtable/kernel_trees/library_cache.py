@@ -20,19 +20,19 @@ FORMS = "forms.json"
 _FILES = [LIBRARY, REPORT]
 
 
-def built(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
+def compiled_library(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
     """Return where the library is, and its report; build them if need be."""
-    asked = _key_of(recipe)
-    found = cache.find(asked, _FILES)
+    request = _key_of(recipe)
+    found = cache.find(request, _FILES)
     if found is None:
-        found = _build(recipe, asked)
+        found = _build(recipe, request)
     return found, json.loads(cache.read(found, REPORT))
 
 
-def _build(recipe: Recipe, asked: str) -> Path:
+def _build(recipe: Recipe, request: str) -> Path:
     with cache.unfinished() as directory:
         # somebody may have built it while we waited for our turn
-        found = cache.find(asked, _FILES)
+        found = cache.find(request, _FILES)
         if found is not None:
             return found
         prepared = prepare(recipe, directory)
@@ -43,7 +43,7 @@ def _build(recipe: Recipe, asked: str) -> Path:
             if cache.stamps(prepared.files) != headers:
                 raise _changed(recipe)
             found = cache.keep(prepared.key, directory, _FILES)
-        cache.remember(asked, prepared.key, headers, directory)
+        cache.remember(request, prepared.key, headers, directory)
         return found
 
 
@@ -55,46 +55,46 @@ def _changed(recipe: Recipe) -> KernelTreeError:
 
 
 def proved(
-    recipe: Recipe, place: Path, report: Mapping[str, Any], seen: Callable[[], Proved]
+    recipe: Recipe, library_dir: Path, report: Mapping[str, Any], seen: Callable[[], Proved]
 ) -> Proved:
     """Return what is proved of a library's helpers.
 
-    place, report: as of :func:`built`.
+    library_dir, report: as of :func:`compiled_library`.
     seen: returns what seems to be so; called if the proofs are still to be made.
     """
-    found = _proved_before(place)
+    found = _proved_before(library_dir)
     if found is None:
-        found = _prove(recipe, place, report, seen)
+        found = _prove(recipe, library_dir, report, seen)
     forms = {name: _form(*words) for name, words in found["forms"].items()}
     return Proved(forms, frozenset(found["bitwise"]))
 
 
-def _proved_before(place: Path) -> dict[str, Any] | None:
+def _proved_before(library_dir: Path) -> dict[str, Any] | None:
     """Return what was written down of proofs; None: nothing, or what is damaged."""
-    if not (place / FORMS).exists():
+    if not (library_dir / FORMS).exists():
         return None
     try:
-        return json.loads(cache.read(place, FORMS))
+        return json.loads(cache.read(library_dir, FORMS))
     except cache.DamagedError as error:
         cache.say(f"{error}; it is proved again")
     except OSError:
-        cache.say(f"a file of {place} is missing; it is proved again")
+        cache.say(f"a file of {library_dir} is missing; it is proved again")
     return None
 
 
 def _prove(
-    recipe: Recipe, place: Path, report: Mapping[str, Any], seen: Callable[[], Proved]
+    recipe: Recipe, library_dir: Path, report: Mapping[str, Any], seen: Callable[[], Proved]
 ) -> dict[str, Any]:
     with cache.unfinished() as directory:
         # somebody may have done it while we waited for our turn
-        if before := _proved_before(place):
+        if before := _proved_before(library_dir):
             return before
         forms, bitwise = prove(recipe, report, seen(), directory)
-        if cache.find(_key_of(recipe), _FILES) != place:
+        if cache.find(_key_of(recipe), _FILES) != library_dir:
             raise _changed(recipe)
         found = {"forms": forms, "bitwise": sorted(bitwise)}
         (directory / FORMS).write_text(json.dumps(found))
-        cache.add(place, directory / FORMS)
+        cache.add(library_dir, directory / FORMS)
         return found
 
 
@@ -108,7 +108,7 @@ def _form(*words: int) -> Form | Condition:
 def _key_of(recipe: Recipe) -> str:
     """Return what is asked for, without a look into the headers."""
     status = recipe.compiler.stat()
-    asked = (
+    request = (
         *map(str, recipe[:2]),
         (status.st_size, status.st_mtime_ns),
         recipe.flags,
@@ -116,4 +116,4 @@ def _key_of(recipe: Recipe) -> str:
         (recipe.shstk, *recipe[-4:]),
         shim_digest(),
     )
-    return sha256(repr(asked).encode()).hexdigest()
+    return sha256(repr(request).encode()).hexdigest()

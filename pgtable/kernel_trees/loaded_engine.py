@@ -25,7 +25,7 @@ from .errors import KernelTreeError
 from .form_proofs import Proved
 from .isolation.isolated_engine import SECONDS, IsolatedTreeEngine
 from .library import LIBRARY
-from .library_cache import built, proved
+from .library_cache import compiled_library, proved
 from .locate import locate
 from .recipe import FEATURES, Recipe
 from .tree_engine import KernelTreeEngine
@@ -47,16 +47,21 @@ class LoadedTreeEngine(KernelTreeEngine, CompiledEngine):
     """The helpers of one kernel tree, loaded into this process."""
 
     def __init__(
-        self, recipe: Recipe, isa: str, place: Path, report: dict[str, Any], forms: bool = False
+        self,
+        recipe: Recipe,
+        isa: str,
+        library_dir: Path,
+        report: dict[str, Any],
+        forms: bool = False,
     ):
         KernelTreeEngine.__init__(self, recipe, isa, report)
         CompiledEngine.__init__(self, self.name, native(isa=isa).loops)
         # one path is loaded once, and every engine has a processor of its own
-        self._library = _load_copy(cache.read(place, LIBRARY))
+        self._library = _load_copy(cache.read(library_dir, LIBRARY))
         self._library.pgtable_tree_set_feature(int(self.shstk))
         self.feature_is_constant = bool(self._library.pgtable_tree_feature_is_constant())
         handles = {HelperInfo(*as_info_fields(handle)): handle for handle in self._handles()}
-        proofs = proved(recipe, place, report, lambda: _seen(handles)) if forms else _NOTHING
+        proofs = proved(recipe, library_dir, report, lambda: _seen(handles)) if forms else _NOTHING
         self.forms = MappingProxyType(dict(proofs.forms))
         self.bitwise = proofs.bitwise
         self._set_helpers(CompiledHelper(self, info, handle) for info, handle in handles.items())
@@ -148,14 +153,14 @@ def kernel_tree(
         shstk=_checked_shstk(shstk),
         feature=_checked_feature(feature),
     )
-    place, report = built(recipe)
+    library_dir, report = compiled_library(recipe)
     for name in report["unused_config"]:
         warnings.warn(f"{name}: no header of {recipe.tree.sources} asks for it", stacklevel=2)
     engine: KernelTreeEngine
     if isolated:
-        engine = IsolatedTreeEngine(recipe, isa, place, report, timeout)
+        engine = IsolatedTreeEngine(recipe, isa, library_dir, report, timeout)
     else:
-        engine = LoadedTreeEngine(recipe, isa, place, report, forms)
+        engine = LoadedTreeEngine(recipe, isa, library_dir, report, forms)
     if feature == "constant" and not engine.feature_is_constant:
         raise KernelTreeError(
             f"{recipe.tree.sources}: cpu_feature_enabled() cannot be made a constant; use"

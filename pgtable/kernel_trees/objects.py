@@ -42,17 +42,20 @@ def read_objdump(text: str) -> Object:
 
 
 def lacking(symbol: str, first: Object, others: Sequence[Object]) -> set[str]:
-    """Return the symbols that one reaches from a symbol of the first object and nobody has."""
+    """Return the symbols that a symbol of the first object needs and that no object defines.
+
+    What it needs includes what the code that it calls needs.
+    """
     undefined: set[str] = set()
     seen: set[tuple[int, str]] = set()
     objects = [first, *others]
     todo = [(0, symbol)]
     while todo:
-        place = todo.pop()
-        if place in seen:
+        reached = todo.pop()
+        if reached in seen:
             continue
-        seen.add(place)
-        where, name = place
+        seen.add(reached)
+        where, name = reached
         section = name if name.startswith(".") else objects[where].sections.get(name)
         if section is None:
             owners = [i for i, other in enumerate(objects) if name in other.sections]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from . import cache
 from .isolation.isolated_engine import IsolatedTreeEngine
 from .library import LIBRARY
-from .library_cache import built
+from .library_cache import compiled_library
 from .locate import locate
 from .recipe import Recipe
 
@@ -88,4 +88,4 @@ def tree_library(
         timed=contents == "timed loops",
         scalar=contents == "functions",
     )
-    return TreeLibrary(recipe, *built(recipe))
+    return TreeLibrary(recipe, *compiled_library(recipe))

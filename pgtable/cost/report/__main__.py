@@ -99,10 +99,10 @@ def _shown() -> Iterator[Any]:
         yield show
 
 
-def repeat_of(first: Path, second: dict[str, Any], place: Path) -> dict[str, Any]:
+def repeat_of(first: Path, second: dict[str, Any], directory: Path) -> dict[str, Any]:
     """Compare a second run with the saved first one; return what the report says of it."""
-    result_files.save(place, second)
-    found = compare(result_files.load(first), result_files.load(place))
+    result_files.save(directory, second)
+    found = compare(result_files.load(first), result_files.load(directory))
     return {
         "datetime": second["datetime"],
         "agreement": found.agreement(),
@@ -153,10 +153,10 @@ def _places(smoke: bool) -> tuple[Path, Path, list[Path]]:
     if not smoke:
         (BENCH / "results").mkdir(exist_ok=True)
         return BENCH / "results", BENCH / "plots", pages
-    place = BUILD / "cost"
-    place.mkdir(parents=True, exist_ok=True)
+    directory = BUILD / "cost"
+    directory.mkdir(parents=True, exist_ok=True)
     # copies, so that making the tables is tried as well
-    return place, place / "plots", [Path(shutil.copy(page, place)) for page in pages]
+    return directory, directory / "plots", [Path(shutil.copy(page, directory)) for page in pages]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -172,8 +172,8 @@ def main(argv: list[str] | None = None) -> int:
         "--report-only", action="store_true", help="make tables and plots of the last results"
     )
     args = parser.parse_args(argv)
-    place, drawings, pages = _places(args.smoke)
-    saved, repeat = place / "cost.json", place / "cost-repeat.json"
+    directory, drawings, pages = _places(args.smoke)
+    saved, repeat = directory / "cost.json", directory / "cost-repeat.json"
     if not args.report_only:
         plan, notes = smoke_plan() if args.smoke else full_plan()
         result_files.save(saved, run(plan, notes))

@@ -49,14 +49,14 @@ def fetch(series: str, root: Path) -> str:
         return "apt-cache knows no such package (apt-get update?)"
     newest = max(halves, key=_version)
     packages = [newest, newest.removesuffix("amd64") + "common"]
-    place = root.resolve() / series
-    place.mkdir(parents=True, exist_ok=True)
+    directory = root.resolve() / series
+    directory.mkdir(parents=True, exist_ok=True)
     for command in (
         ["apt-get", "download", *packages],
         *(["dpkg", "-x", f"{name}_*.deb", "."] for name in packages),
     ):
-        words = [str(next(place.glob(word), word)) if "*" in word else word for word in command]
-        done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+        words = [str(next(directory.glob(word), word)) if "*" in word else word for word in command]
+        done = subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"{' '.join(words)}: {' '.join(done.stderr.split())}"
     return "the packages are not what they seemed"

@@ -45,13 +45,13 @@ _COUNT_LOOP = ctypes.CFUNCTYPE(ctypes.c_uint64, *_POINTERS, ctypes.c_size_t)
 
 def main() -> None:
     """Do what is asked for until nobody asks any more."""
-    told = json.loads(sys.argv[1])
-    sys.path += [*told["libraries"], os.path.dirname(os.path.abspath(__file__))]
-    memory = mmap.mmap(told["memory"], ARENA)
+    settings = json.loads(sys.argv[1])
+    sys.path += [*settings["libraries"], os.path.dirname(os.path.abspath(__file__))]
+    memory = mmap.mmap(settings["memory"], ARENA)
     base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    active = _give_up(told["room"])
-    library = ctypes.CDLL(f"/proc/self/fd/{told['library']}")
-    library.pgtable_tree_set_feature(told["shstk"])
+    active = _give_up(settings["room"])
+    library = ctypes.CDLL(f"/proc/self/fd/{settings['library']}")
+    library.pgtable_tree_set_feature(settings["shstk"])
     helpers = _helpers(library)
     about = {
         "active": active,
@@ -62,8 +62,8 @@ def main() -> None:
         ],
     }
     text = json.dumps(about).encode()
-    _write(told["answers"], struct.pack("=Q", len(text)) + text)
-    _serve(told, helpers, base)
+    _write(settings["answers"], struct.pack("=Q", len(text)) + text)
+    _serve(settings, helpers, base)
 
 
 def _give_up(room: int) -> list[str]:
@@ -87,15 +87,15 @@ def _helpers(library: Any) -> list[_Helper]:
     return [helper(number).contents for number in range(library.pgtable_tree_nhelpers())]
 
 
-def _serve(told: Any, helpers: list[_Helper], base: int) -> None:
+def _serve(settings: Any, helpers: list[_Helper], base: int) -> None:
     source, arguments, target = (base + part * WORD * BLOCK for part in range(3))
     loops: dict[tuple[int, int], Any] = {}
     answered = 0
-    while len(request := os.read(told["requests"], REQUEST.size)) == REQUEST.size:
+    while len(request := os.read(settings["requests"], REQUEST.size)) == REQUEST.size:
         number, what, n, argument, each = REQUEST.unpack(request)
         # whoever asks stops waiting then; this is for when it was killed
         spent = math.ceil(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
-        resource.setrlimit(resource.RLIMIT_CPU, (spent + told["seconds"] + 1, -1))
+        resource.setrlimit(resource.RLIMIT_CPU, (spent + settings["seconds"] + 1, -1))
         if (number, what) not in loops:
             loops[number, what] = _loop(helpers[number], what)
         given = (source, arguments if each else None, argument)
@@ -105,7 +105,7 @@ def _serve(told: Any, helpers: list[_Helper], base: int) -> None:
             loops[number, what](*given, source if what == MAP else target, n)
             count = 0
         answered += 1
-        _write(told["answers"], ANSWER.pack(answered, count))
+        _write(settings["answers"], ANSWER.pack(answered, count))
 
 
 def _loop(helper: _Helper, what: int) -> Any:

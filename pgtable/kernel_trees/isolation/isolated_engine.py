@@ -36,13 +36,13 @@ class IsolatedTreeEngine(KernelTreeEngine):
         self,
         recipe: Recipe,
         isa: str,
-        place: Path,
+        library_dir: Path,
         report: dict[str, Any],
         seconds: float = SECONDS,
     ):
         super().__init__(recipe, isa, report)
         self.seconds = seconds
-        self._code = cache.read(place, LIBRARY)
+        self._code = cache.read(library_dir, LIBRARY)
         self._known = list(report["calls"])
         self._turn = threading.Lock()
         self._worker: Worker | None = None

@@ -66,7 +66,7 @@ class Worker:
             self._map_memory(memory)
             with os.fdopen(os.dup(code), "wb") as file:
                 file.write(library)
-            told = {
+            settings = {
                 "libraries": library_paths(),
                 "memory": memory,
                 "library": code,
@@ -77,7 +77,7 @@ class Worker:
                 "shstk": int(shstk),
             }
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_CHILD), json.dumps(told)],
+                [sys.executable, "-I", "-S", str(_CHILD), json.dumps(settings)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
