@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one place where what users pass as entries, ``out`` and ``where`` is checked."""
+"""Checks what users pass as entries, ``out`` and ``where``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENTRY = np.dtype("<u8")
 BOOL = np.dtype(bool)
 MAX_ENTRY = 2**64 - 1
 
-#: What most arrays have: the very object, so that they are let through at a glance.
+#: The dtype of most arrays.  Comparing this object is the quickest check.
 _NATIVE = np.dtype(np.uint64)
 
 _RAW_BYTES = frozenset("Bbc")
@@ -26,8 +26,8 @@ class EntryRangeError(OverflowError, ValueError):
 def as_int(value: Any, name: str) -> int:
     """Return ``value`` as an int of 64 bits.
 
-    Raises TypeError for anything but an integer (bool is none: True is no
-    entry) and EntryRangeError (an OverflowError and a ValueError) outside 0 to 2**64-1.
+    Raises TypeError for anything but an integer (a bool is no entry) and EntryRangeError (an
+    OverflowError and a ValueError) outside 0 to 2**64-1.
     """
     if type(value) is not int:
         if isinstance(value, (bool, np.bool_)):
@@ -44,7 +44,7 @@ def as_int(value: Any, name: str) -> int:
 
 
 def as_entries(value: Any, name: str) -> np.ndarray:
-    """Return a uint64 array over the very memory of ``value``, in its shape.
+    """Return a uint64 array that shares the memory of ``value``, in its shape.
 
     Takes NumPy arrays of 64-bit integers and whatever else has the buffer
     protocol; raw bytes are read as little-endian words.  Raises TypeError for
@@ -76,7 +76,7 @@ def as_entries(value: Any, name: str) -> np.ndarray:
 
 
 def as_bools(value: Any, name: str) -> np.ndarray:
-    """Return a bool array over the very memory of ``value``; same errors."""
+    """Return a bool array that shares the memory of ``value``; errors as of as_entries()."""
     if isinstance(value, np.ndarray):
         if value.dtype != BOOL:
             raise TypeError(f"{name} has dtype {value.dtype}; it must be bool")
@@ -97,7 +97,7 @@ def as_out(value: Any, entries: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def same_shape(array: np.ndarray, entries: np.ndarray, name: str, raw: bool = False) -> np.ndarray:
-    """Return ``array`` if it has the shape of ``entries``; a raw buffer needs its size only."""
+    """Return ``array`` if it has the shape of ``entries``.  A raw buffer needs only the size."""
     if raw and array.size == entries.size:
         return array.reshape(entries.shape)
     if array.shape != entries.shape:
@@ -106,7 +106,7 @@ def same_shape(array: np.ndarray, entries: np.ndarray, name: str, raw: bool = Fa
 
 
 def require_disjoint(out: np.ndarray, other: np.ndarray, name: str, same_allowed: bool) -> None:
-    """Raise ValueError where ``out`` overlaps ``other`` (unless exactly, if allowed)."""
+    """Raise ValueError if ``out`` overlaps ``other``; same_allowed: they may be the same."""
     if (out is other and same_allowed) or not np.may_share_memory(out, other):
         return
     if same_allowed and _address(out) == _address(other):
@@ -127,9 +127,9 @@ def _require_contiguous(array: np.ndarray, name: str) -> None:
 
 
 def _mend(name: str) -> str:
-    """Say what to do instead.
+    """Return the advice for an error message.
 
-    ``out`` has no copy that helps: results would be written to it and be lost.
+    A copy does not help for ``out``: results would be written to the copy and be lost.
     """
     if name == "out":
         return "leave out away and assign the result: numpy.asarray(out)[...] = helper(entries)"

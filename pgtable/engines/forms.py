@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Closed forms of compiled helpers.  csrc/form/form.h defines them; it finds them by trying."""
+"""Closed forms of compiled helpers.  csrc/form/form.h says what they are and how they are found."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Form(NamedTuple):
     to_dirty: int
 
     def moves(self) -> dict[int, int]:
-        """Return from which bit to which other one moves."""
+        """Return the bits that move: from -> to."""
         moves = {self.to_cow: self.to_cow << _SHIFT, self.to_dirty: self.to_dirty >> _SHIFT}
         moves.pop(0, None)
         return moves
 
     def in_c(self) -> Any:
-        """Return it as C takes it."""
+        """Return it as a C structure."""
         return ffi.new("struct pgtable_form *", self)
 
 
@@ -45,7 +45,7 @@ class Condition(NamedTuple):
         return [(self.mask, self.value), (self.or_mask, self.or_value)][: 1 + self.either]
 
     def in_c(self) -> Any:
-        """Return it as C takes it."""
+        """Return it as a C structure."""
         return ffi.new("struct pgtable_condition *", self)
 
 
@@ -53,7 +53,7 @@ _SHIFT = lib.PGTABLE_FORM_SHIFT
 
 
 def found_form(handle: Any, argument: int = 0) -> Form | None:
-    """Return the form that a map, its argument fixed, seems to have, or None."""
+    """Return the form that a map has for all entries that form.c tries, or None."""
     form = ffi.new("struct pgtable_form *")
     if not lib.pgtable_form_of_map(handle, argument, form):
         return None
@@ -61,7 +61,7 @@ def found_form(handle: Any, argument: int = 0) -> Form | None:
 
 
 def found_condition(handle: Any) -> Condition | None:
-    """Return the same of a test without an argument."""
+    """Return the condition of a test without an argument: likewise, or None."""
     condition = ffi.new("struct pgtable_condition *")
     if not lib.pgtable_form_of_test(handle, condition):
         return None

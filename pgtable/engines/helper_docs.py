@@ -97,7 +97,7 @@ _LEVEL_BREAKS = {
 
 
 def describe(info: HelperInfo) -> str:
-    """Return the docstring of a helper; a signature at least for one unknown here."""
+    """Return the docstring of a helper; for a helper that is not described here, its signature."""
     stem = _STEM.sub("", info.name)
     what = _WHAT.get(stem) or _WHAT.get(info.name)
     second = f", {info.argument}" if info.argument else ""

@@ -20,7 +20,7 @@ import numpy as np
 from . import buffers
 from .helper_docs import describe
 
-#: More threads than this are never started, whatever is asked for.
+#: No call starts more threads than this.
 MAX_THREADS = 256
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
@@ -56,7 +56,7 @@ class Step(NamedTuple):
 
 
 class Operation(ABC):
-    """What can be called with entries: a helper or a chain of helpers."""
+    """A helper or a chain of helpers: it is called with entries."""
 
     engine: Engine
     name: str
@@ -159,7 +159,7 @@ class Operation(ABC):
         return out if isinstance(out, np.ndarray) else result.T
 
     def _for_transposed(self) -> Operation:
-        """Return what does to transposed entries what this does to the entries."""
+        """Return the operation that computes the same on transposed entries."""
         return self
 
     def _checked_where(self, where: Any, entries: np.ndarray) -> np.ndarray | Helper | None:
@@ -260,7 +260,7 @@ class Chain(Operation):
 
 
 class Engine(ABC):
-    """Everything that can compute helpers."""
+    """An object that computes helpers."""
 
     name: str
     helpers: Mapping[str, Helper]
@@ -284,8 +284,9 @@ class Engine(ABC):
     ) -> int:
         """Run the steps on checked C-contiguous arrays of one shape.
 
-        ``out`` None: the last step is a test; return how many are true.
-        ``otherwise``: what out gets where ``where`` is false; None: it keeps its own.
+        ``out`` None: the last step is a test; return for how many entries it is true.
+        ``otherwise``: what ``out`` gets for entries where ``where`` is false; None: ``out`` stays
+        as it is.
         """
 
     def chain(self, *steps: StepLike | str) -> Chain:
@@ -311,7 +312,7 @@ class Engine(ABC):
         return f"<{self.name}>"
 
     def _owners(self, name: str) -> list[str]:
-        """Name the rule sets of this kind of engine that have such a helper."""
+        """Return the rule sets, of this kind of engine, that have such a helper."""
         return []
 
     def _why_missing(self, name: str) -> str:
@@ -324,7 +325,7 @@ class Engine(ABC):
 
 
 def _is_array(value: Any) -> bool:
-    """Tell arrays from what must be one entry (NumPy scalars have buffers too)."""
+    """Tell whether the value is an array, and not one entry.  NumPy scalars have buffers too."""
     if type(value) is np.ndarray:
         return True
     if isinstance(value, (int, float, complex, str, np.generic)) or value is None:

@@ -15,7 +15,7 @@ class Isa(NamedTuple):
 
 
 ISAS = [
-    # stays scalar so that it can be compared with
+    # the other loops are compared with it, so it must not become vector code
     Isa("scalar", ("-DPGTABLE_SCALAR", "-fno-tree-vectorize", "-fno-tree-slp-vectorize")),
     Isa("baseline", ()),
 ]

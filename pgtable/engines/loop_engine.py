@@ -27,18 +27,19 @@ def _large_from() -> int:
     return min(max(last_cache // 16, 1 << 19), 1 << 22)
 
 
-#: So many entries are more than the caches hold: results go past them, memory is asked ahead.
+#: From so many entries on, the caches are too small: results are stored past them, and memory
+#: is asked for ahead.
 LARGE_FROM = _large_from()
 
 
-#: Held while operations are given other loops, so that each gets the same as all others.
+#: Held while operations get other loops, so that all operations get the same ones.
 BINDING = lock_across_forks()
 
 
 class CompiledHelper(FastCall, Helper):
     """A helper whose ``handle`` points to its loops (``struct pgtable_helper``).
 
-    Small plain calls are made by :class:`FastCall`, which hands all others on.
+    :class:`FastCall` makes small and simple calls itself, and hands all others to Python.
     """
 
     engine: CompiledEngine
@@ -53,13 +54,13 @@ class CompiledHelper(FastCall, Helper):
     @handle.setter
     def handle(self, handle: Any) -> None:
         self._handle = handle
-        #: without an argument it is one step, always the same, as ``where`` too
+        #: a helper without an argument is always the same step, as ``where`` too
         self.c_steps = None if self.argument else CSteps(self.own_steps)
         self._bind(*self.engine.operation(self.c_steps, handle, is_chain=False))
 
 
 class CompiledChain(FastCall, Chain):
-    """A chain of compiled helpers; one without array arguments is made ready for C."""
+    """A chain of compiled helpers.  Without array arguments it is prepared for calls from C."""
 
     engine: CompiledEngine
     call_checked = Operation.__call__
@@ -73,7 +74,7 @@ class CompiledChain(FastCall, Chain):
             self.engine.chains.add(self)
 
     def rebind(self) -> None:
-        """Run the loops that the helpers run now."""
+        """Take over the loops that the helpers have now."""
         if any(isinstance(argument, np.ndarray) for _, argument in self.steps):
             return
         self.c_steps = CSteps(self._steps(MISSING, None))
@@ -82,9 +83,9 @@ class CompiledChain(FastCall, Chain):
 
 
 class CompiledEngine(Engine):
-    """Runs steps through the C driver; subclasses say where the loops come from."""
+    """An engine that runs steps through the C driver.  Subclasses say where the loops come from."""
 
-    #: Chains in C's form are kept for the next call; no more than so many.
+    #: How many chains are kept as C structures, for the next call.
     KEPT_STEPS = 256
 
     def __init__(self, name: str, loops: Any):
@@ -106,22 +107,22 @@ class CompiledEngine(Engine):
         return (c_steps, self.loops, operation), ffi.buffer(operation)
 
     def rebind(self, loops: Any, handles: Iterable[Any]) -> None:
-        """Let every helper run other loops from now on; calls under way keep the former."""
+        """Give every helper other loops.  Calls that have begun finish with the former loops."""
         with BINDING:
             self.loops = loops
             for helper, handle in zip(self.helpers.values(), handles, strict=True):
                 helper.handle = handle
             for chain in list(self.chains):
                 chain.rebind()
-            # last: until here others may have made steps of the former loops
+            # this comes last: until now, other threads may have made steps of the former loops
             self._kept_steps = {}
 
     def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
-        """Return the closed form that a map is known to have, its argument fixed."""
+        """Return the closed form of a map with this argument, or None if none is known."""
         return None
 
     def condition_of(self, helper: CompiledHelper) -> Condition | None:
-        """Return the same of a test without an argument."""
+        """Return the condition of a test without an argument, or None if none is known."""
         return None
 
     def chain(self, *steps: StepLike | str) -> CompiledChain:
@@ -145,7 +146,7 @@ class CompiledEngine(Engine):
         if entries.size == 0:
             return 0
         source = _from_buffer(entries)
-        # these names keep alive what C reads, also when others are kept for the next call
+        # these names keep alive what C reads, even if self._kept_steps drops it meanwhile
         c_steps = self._c_steps(steps)
         test = self._c_steps(where.own_steps) if isinstance(where, Helper) else None
         return lib.pgtable_run(
@@ -163,7 +164,7 @@ class CompiledEngine(Engine):
         )
 
     def _c_steps(self, steps: tuple[Step, ...]) -> CSteps:
-        # once: what is made of former loops must not be kept among those of later ones
+        # read once: steps of former loops must not get into a later dictionary
         kept = self._kept_steps
         try:
             return kept[steps]
@@ -171,7 +172,7 @@ class CompiledEngine(Engine):
             if len(kept) >= self.KEPT_STEPS:
                 kept.clear()
             return kept.setdefault(steps, CSteps(steps))
-        except TypeError:  # an array as argument: of this call alone, not worth a search
+        except TypeError:  # an array as argument is of this call alone: no search for forms
             return CSteps(steps, closed=False)
 
 
@@ -181,11 +182,11 @@ _from_buffer = ffi.from_buffer
 
 
 class CSteps:
-    """Steps as C takes them: ``array`` of ``n``.  It owns all that they point to.
+    """Steps as C structures: ``array``, of length ``n``.  This object owns all that they point to.
 
-    Who gives C the address of ``array`` holds this object until C returns.
+    The caller must hold this object until C returns.
 
-    closed: run neighbours that have a closed form as the one that they make together.
+    closed: look for closed forms, and make one step of neighbours that have one.
     """
 
     def __init__(self, steps: tuple[Step, ...], *, closed: bool = True):

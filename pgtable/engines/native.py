@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The native engine: our C helpers, for whatever instruction set this processor has."""
+"""The native engine: our C helpers, for the best instruction set that this processor has."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class NativeEngine(CompiledEngine):
     def __init__(self, chosen: Chosen, isa_name: str, forms: bool):
         self.switches, self.variant, self.kernel = chosen
         self.rules, self.shstk, self.config = self.switches
-        #: whether calls run closed forms where helpers have them, or always the helpers' text
+        #: True: calls run the closed form of a helper that has one.  False: always its text
         self.forms = forms
         name = f"native({chosen})" if forms else f"native({chosen}, forms=False)"
         super().__init__(name, self._instance(isa_name).loops)
@@ -66,11 +66,11 @@ class NativeEngine(CompiledEngine):
         self.isa = isa_name
 
     def form_of(self, helper: CompiledHelper, argument: int) -> Form | None:
-        """Find the form by trying: that each holds is shown by tests/engines/test_forms.py."""
+        """Find the form by trying.  tests/engines/test_forms.py shows that each form is right."""
         return found_form(helper.handle, argument) if self.forms else None
 
     def condition_of(self, helper: CompiledHelper) -> Condition | None:
-        """Find the same of a test."""
+        """Find the condition of a test likewise."""
         return found_condition(helper.handle) if self.forms else None
 
     def _instance(self, isa_name: str) -> Any:
@@ -81,7 +81,7 @@ class NativeEngine(CompiledEngine):
         return [instance.helpers + i for i in range(instance.nhelpers)]
 
     def follow(self, isa_name: str) -> None:
-        """Let every helper run the loops of that instruction set from now on."""
+        """Give every helper the loops of that instruction set."""
         self.rebind(self._instance(isa_name).loops, self._handles(isa_name))
         self.isa = isa_name
 
@@ -118,7 +118,7 @@ def _current_isa() -> str:
 
 
 class ForcedIsa:
-    """The instruction set in force; used in ``with``, the former returns at the end."""
+    """The instruction set in force.  At the end of a ``with`` block the former one returns."""
 
     def __init__(self, name: str, former: str):
         self.name = name
@@ -186,7 +186,7 @@ def native(
     try:
         return _following[chosen, forms]
     except KeyError:
-        with BINDING:  # one engine, although several threads ask
+        with BINDING:  # several threads may ask at once, and all get one engine
             if (chosen, forms) not in _following:
                 _following[chosen, forms] = NativeEngine(chosen, _current_isa(), forms)
             return _following[chosen, forms]

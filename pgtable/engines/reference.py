@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The reference engine: what every helper computes, in plain Python, to be read.
+"""The reference engine: what every helper computes, in plain Python, written to be read.
 
-Nothing here knows the C module.  Each helper is written once, with operators
-that mean the same on an int and on a NumPy array of uint64, so that the text
-that is read is the text that runs on a million entries.  The few choices that
-are made entry by entry go through :func:`pick`; all others are about the rules
-and are plain ``if``.
+Nothing here uses the C module.  Each helper is written once, with operators that mean the same for
+an int and for a NumPy array of uint64.  So the text that you read also runs on a million entries.
+A choice that depends on the entry goes through :func:`pick`.  A choice that depends on the rules is
+a plain ``if``.
 
 This list of helpers is written by hand on purpose: an oracle that is made from
 the same source as what it judges proves nothing.
@@ -109,7 +108,7 @@ class _Rules:
         self.cow_rules = switches.rules == "cow"
         self.saved_dirty = switches.rules == "saved_dirty"
         self.shstk_on = switches.shstk
-        #: _PAGE_COW, or _PAGE_SAVED_DIRTY: compiled out, it is no bit at all
+        #: _PAGE_COW or _PAGE_SAVED_DIRTY; 0 if it is compiled out
         self.cow = COW if switches.config else 0
         self.devmap_bit = 1 << 58 if self.base else 1 << 57
         self.dirty_bits = DIRTY | self.cow
@@ -221,7 +220,7 @@ class _Rules:
         return (v != 0) & none_of(v, PRESENT) & (not self.plain_frames)
 
     def invert_frame(self, v: Any, entry: Any, frame: int) -> Any:
-        """Return v with its frame bits turned over where the entry keeps them inverted."""
+        """Return v with its frame bits inverted, if the entry stores them inverted."""
         return pick(self.keeps_frame_inverted(entry), v ^ frame, v)
 
     def pfn(self, level: str, v: Any) -> Any:
@@ -234,12 +233,12 @@ class _Rules:
         return (address & FRAME[level]) | prot
 
     def mkinvalid(self, level: str, v: Any) -> Any:
-        """Return a large entry not present, its frame kept."""
+        """Return a large entry with Present clear, and with the same frame."""
         flags = without(self.flags(level, v), PRESENT | PROTNONE)
         return self.from_pfn(level, self.pfn(level, v), flags)
 
     def advance_pfn(self, v: Any, nr: Any) -> Any:
-        """Return the entry nr frames further on: lower where the frame is kept inverted."""
+        """Return the entry nr frames further on.  An inverted frame becomes lower."""
         step = (nr << 12) & ALL
         return pick(self.keeps_frame_inverted(v), (v - step) & ALL, (v + step) & ALL)
 
@@ -255,7 +254,7 @@ def protval_large_2_4k(v: Any) -> Any:
 
 
 class _List:
-    """Collects helpers in the kernel's order; a level's name completes theirs."""
+    """Collects helpers in the kernel's order.  The level is the first part of each name."""
 
     def __init__(self) -> None:
         self.found: list[tuple[HelperInfo, Callable]] = []
@@ -427,7 +426,7 @@ def _define_swap(helpers: _List, rules: _Rules) -> None:
 
 
 class ReferenceEngine(Engine):
-    """The oracle.  A helper's ``handle`` is the Python function that it is."""
+    """The oracle.  The ``handle`` of a helper is its Python function."""
 
     def __init__(self, chosen: Chosen):
         self.switches, self.variant, self.kernel = chosen
@@ -450,7 +449,7 @@ class ReferenceEngine(Engine):
         otherwise: np.ndarray | None,
         threads: int,
     ) -> int:
-        # no dimension would make single NumPy numbers, which warn where they wrap
+        # an array without dimensions would give NumPy scalars, which warn when they overflow
         entries = np.atleast_1d(entries)
         mask = where.handle(entries) if isinstance(where, Helper) else where
         result = entries

@@ -34,7 +34,7 @@ COMBINATIONS = (
     Switches("saved_dirty", False, True),
 )
 
-#: What kernels of some versions do otherwise, beside rules and switches:
+#: What some versions of the kernel do differently, apart from rules and switches:
 #: ``plain_frames``: before the change for L1TF (4.19) frames of PROT_NONE entries are not inverted;
 #: ``plain_frames_swp7``: and up to 4.13 the soft-dirty bit of swap entries is bit 7;
 #: ``drops_dirty``: from 6.6 until the fix of September 2026 pmd_modify() drops Dirty.
@@ -71,7 +71,7 @@ def resolve(rules: str, shstk: bool | None, config: bool | None) -> Switches:
 
 
 class Chosen(NamedTuple):
-    """What an engine of ours computes, and which kernel settled it."""
+    """What a native or reference engine computes, and which kernel decided it."""
 
     switches: Switches
     variant: str  #: one of :data:`VARIANTS`, or "" for the newest kernel of the rules
@@ -85,7 +85,7 @@ class Chosen(NamedTuple):
 def choose(
     rules: str | None, shstk: bool | None, config: bool | None, kernel: str | Kernel | None
 ) -> Chosen:
-    """Return what rules, switches and a kernel come to.
+    """Return the choice that rules, switches and a kernel make together.
 
     rules: None: those of the kernel, or "cow" where none is named.
     kernel: a release as :func:`pgtable.kernels.find` reads it, what that gives, or None.

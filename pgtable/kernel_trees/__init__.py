@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The real helpers of any Linux x86-64 tree, compiled from its headers in user space.
 
-The rest of the package imports what is named here, and none of the modules.
+The rest of the package imports only the names that are listed here.
 """
 
 from .cache import cache_directory, clear_cache

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was compiled once is not compiled again.
+"""The cache of compiled trees.
 
-    builds/KEY/      a library, its report and, once proved, the forms of its helpers; KEY is
-                     the content of all that was compiled.  Beside each file NAME lies NAME.sum,
-                     its size and digest
-    known/KEY.json   what was asked for -> the KEY of its build, and the headers that were read then
+    builds/KEY/      a library, its report and, after they are proved, the forms of
+                     its helpers; KEY is a digest of all that was compiled.  NAME.sum has the size
+                     and digest of the file NAME
+    known/KEY.json   for a request, whose digest is KEY: the key of its build, and the headers
+                     that were read
 
-A build appears by renaming a finished directory, so there is never half of one.
-Whoever builds holds the lock, so what unfinished directories there are when the
-lock is had are left over from somebody who was killed.
+A build appears when its finished directory gets its name, so there is never half a build. A process
+that builds holds the lock.  So if a process gets the lock and finds unfinished directories, they
+are left from processes that were killed.
 
-What is read here is run.  The directory is ours alone (trust.py), and what does
-not have its size and digest is not used, but built again.
+What is read from here is executed.  So only the user may write to the directory (trust.py), and a
+file that does not have its size and digest is not used, but built again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class DamagedError(ValueError):
-    """A file that is not what was written; says which."""
+    """A file that is not as it was written.  The message names it."""
 
 
 def cache_directory() -> Path:
@@ -65,7 +66,7 @@ def clear_cache() -> int:
 
 
 def size() -> int:
-    """Return how many bytes are kept; raises KernelTreeError as :func:`clear_cache` does."""
+    """Return how many bytes the cache has; raises KernelTreeError as :func:`clear_cache` does."""
     if not _is_there():
         return 0
     kept = 0
@@ -76,9 +77,9 @@ def size() -> int:
 
 
 def find(request: str, files: Sequence[str]) -> Path | None:
-    """Return the finished build of what was asked for, if the headers are as they were then.
+    """Return the finished build of a request, if no header has changed since; else None.
 
-    files: what the build must have, as it was written.
+    files: files that the build must have, undamaged.
     Raises KernelTreeError for a directory that cannot be trusted.
     """
     if not _is_there():
@@ -89,7 +90,7 @@ def find(request: str, files: Sequence[str]) -> Path | None:
     except UntrustedError as error:
         raise _untrusted(error) from None
     except OSError:
-        return None  # nothing there
+        return None  # no such request was made
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         say(f"{known} is not as it was written; it is made again")
         return None
@@ -104,7 +105,7 @@ def find(request: str, files: Sequence[str]) -> Path | None:
 
 @contextmanager
 def unfinished() -> Iterator[Path]:
-    """Give a directory to build in, with nobody else building; it is gone afterwards."""
+    """Give a directory to build in, while no other process builds.  It is removed at the end."""
     with _lock():
         root = cache_directory()
         for left_over in root.glob(f"{_UNFINISHED}*"):
@@ -116,7 +117,7 @@ def unfinished() -> Iterator[Path]:
 
 
 def find_content(key: str, files: Sequence[str]) -> Path | None:
-    """Return the finished build of this content, these files of it as they were written."""
+    """Return the finished build with this key, if these files of it are undamaged; else None."""
     if not _is_there():
         return None
     build = _builds() / key
@@ -137,7 +138,7 @@ def find_content(key: str, files: Sequence[str]) -> Path | None:
 
 
 def read(build: Path, name: str) -> bytes:
-    """Return what a file of a build holds; raises DamagedError if that is not what was written."""
+    """Return the bytes of a file of a build; raises DamagedError if they are not as written."""
     try:
         content = _read(build / name)
         if _read(build / f"{name}{_SUM}") != _sum(content):
@@ -148,7 +149,7 @@ def read(build: Path, name: str) -> bytes:
 
 
 def keep(key: str, directory: Path, files: list[str]) -> Path:
-    """Turn the files of an unfinished directory into the build of this content."""
+    """Make the build with this key from the files of an unfinished directory."""
     _make(_builds())
     finished = directory / "finished"
     finished.mkdir(0o700)
@@ -157,7 +158,7 @@ def keep(key: str, directory: Path, files: list[str]) -> Path:
     build = _builds() / key
     if build.is_symlink():
         build.unlink()
-    elif build.exists():  # it is damaged, or there would be no need to build
+    elif build.exists():  # a build that is there is damaged, else this one would not have been made
         build.rename(directory / "damaged")
     finished.rename(build)
     _said.clear()
@@ -165,19 +166,19 @@ def keep(key: str, directory: Path, files: list[str]) -> Path:
 
 
 def add(build: Path, file: Path) -> None:
-    """Move a file of an unfinished directory into a build; or put it in place of a damaged one."""
+    """Move a file of an unfinished directory into a build.  It replaces a damaged file."""
     _move(file, build)
 
 
 def stamps(headers: list[str]) -> dict[str, list[int]]:
-    """Return what changes when somebody writes to one of the headers."""
+    """Return size and times of each header: they change when somebody writes to it."""
     return {name: _stamp(name) for name in headers}
 
 
 def remember(request: str, key: str, headers: dict[str, list[int]], directory: Path) -> None:
-    """Note which build is what was asked for, for as long as these headers are the same.
+    """Write down which build answers a request, as long as these headers stay the same.
 
-    headers: with their stamps.
+    headers: as :func:`stamps` gives them.
     """
     files = {name: [*stamp, _content(name)] for name, stamp in headers.items()}
     written = directory / "known.json"
@@ -189,7 +190,7 @@ def remember(request: str, key: str, headers: dict[str, list[int]], directory: P
 
 
 def _note(text: bytes) -> tuple[str, dict[str, list]]:
-    """Return the key and the headers of a note; raises what is wrong with one that is not ours."""
+    """Return the key and the headers of a note; raises an error if it is not ours."""
     found = json.loads(text)
     key, files = found["build"], found["files"]
     if not _KEY.fullmatch(key):
@@ -221,16 +222,16 @@ def _sum(content: bytes) -> bytes:
 
 
 def _move(file: Path, directory: Path) -> None:
-    """Move a file, with its sum: the sum first, as one without the other is damaged."""
+    """Move a file and its sum.  The sum comes first: a file without its sum counts as damaged."""
     beside = file.with_name(f"{file.name}{_SUM}")
     beside.write_bytes(_sum(file.read_bytes()))
     for one in (beside, file):
-        one.chmod(one.stat().st_mode & 0o100 | 0o600)  # some are programs
+        one.chmod(one.stat().st_mode & 0o100 | 0o600)  # some files are programs
         one.rename(directory / one.name)
 
 
 def _read(file: Path) -> bytes:
-    """Return what one of our files holds."""
+    """Return the bytes of one of our files."""
     directory = open_directory(file.parent)
     try:
         with open(open_file(file, at=directory), "rb") as opened:
@@ -256,7 +257,7 @@ def _is_there() -> bool:
 
 
 def _make(directory: Path) -> None:
-    """Make a directory that is ours alone; one that is there already must be ours."""
+    """Make a directory that only the user can write to.  An existing one must be the user's own."""
     for path in (*reversed(directory.parents), directory):
         if path == directory or not path.exists():
             with suppress(FileExistsError):
@@ -296,12 +297,12 @@ def _untrusted(error: UntrustedError) -> KernelTreeError:
     )
 
 
-#: What was said of the cache's state; several look at it before it is mended.
+#: Warnings that were given already: several steps look at a damaged file before it is replaced.
 _said: set[str] = set()
 
 
 def say(what: str) -> None:
-    """Warn, once, of what is damaged."""
+    """Warn once that something is damaged."""
     if what not in _said:
         _said.add(what)
         warnings.warn(f"the cache is damaged: {what}", stacklevel=2)

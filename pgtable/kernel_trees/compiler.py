@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The user's C compiler: finding it, running it, and reading what it complains about."""
+"""The user's C compiler: finds it, runs it, and reads its error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 
 from .errors import KernelTreeError
 
-#: The environment's additions would be searched before the tree's headers.
+#: Variables that make a compiler search other directories before the tree's headers.
 _FOREIGN = ("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES")
 
 #: ``#line`` in front of each helper's text: the file name of errors in it.
@@ -31,7 +31,7 @@ Command = list[str | Path]
 
 
 class CommandResult(NamedTuple):
-    """What a command came back with."""
+    """What a command gave: its exit code, output and errors."""
 
     code: int
     output: str
@@ -55,7 +55,7 @@ def is_clang(path: Path) -> bool:
         said = subprocess.run(
             [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, check=False
         ).stdout
-    except OSError:  # building will say what is wrong with it
+    except OSError:  # the build will report what is wrong with it
         return False
     return b"clang" in said
 
@@ -67,7 +67,7 @@ def run(commands: Sequence[Command], directory: Path) -> list[CommandResult]:
     running: list[tuple[subprocess.Popen, IO[str], IO[str]]] = []
     try:
         for command in commands:
-            # files, not pipes: nobody has to read while others run
+            # into files: a pipe would have to be read while the other commands run
             output, errors = _scratch(directory), _scratch(directory)
             process = subprocess.Popen(
                 [str(word) for word in command],
@@ -110,10 +110,9 @@ def first_error(errors: str) -> str:
 
 
 def errors_by_helper(errors: str) -> dict[str, str]:
-    """Return the first error of each helper whose text is to blame.
+    """Return the first error of each helper whose text causes one.
 
-    An error inside a macro or inline function of a header is told to be a
-    helper's by the lines around it.
+    For an error inside a macro or inline function of a header, the lines around it name the helper.
     """
     found: dict[str, str] = {}
     pending: str | None = None

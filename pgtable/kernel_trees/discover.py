@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Read out of preprocessed headers which value helpers a tree has.
+"""Finds the value helpers of a tree in its preprocessed headers.
 
 A value helper takes and gives values: page-table entries, protections, numbers.
-Nothing is known here about versions; signatures decide.
+This module knows no versions: only the signature of a function decides.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bisect import bisect_right
 from operator import itemgetter
 from typing import NamedTuple
 
-#: How a word becomes what a helper takes, and what the engine calls that.
+#: Type of a parameter -> C that makes it from a word, and the engine's name for the type.
 _ENTRIES = {
     "pte_t": ("pte", "__pte({})"),
     "pmd_t": ("pmd", "__pmd({})"),
@@ -52,7 +52,7 @@ _NUMBERS = frozenset(
 _VMA = "struct vm_area_struct *"
 _LEVEL = re.compile(r"^_*(pte|pmd|pud|p4d|pgd)(?=_|p_|$)")
 _MACRO = re.compile(r"^_*(?:pte|pmd|pud|p4d|pgd|pgprot)_\w+$")
-#: Protections that have a name: helpers that give the same whatever the word.
+#: Protections that have a name.  They become helpers that ignore the entry.
 _CONSTANT = re.compile(
     r"^(?:PAGE_(?:NONE|SHARED|COPY|READONLY)(?:_EXEC|_NOEXEC)?"
     r"|PAGE_KERNEL(?:_RO|_ROX|_VVAR|(?:_LARGE)?(?:_EXEC)?(?:_NOENC)?)"
@@ -63,30 +63,30 @@ _QUALIFIERS = re.compile(
     r"\b(?:static|inline|__inline|__inline__|extern|const|volatile|register|__signed__|signed)\b"
 )
 _FUNCTION = re.compile(r"\b([A-Za-z_]\w*)\s*\(([^(){};]*)\)\s*([{;])")
-#: What the name or the signature of every helper mentions.
+#: Every helper has one of these in its name or signature.
 _ABOUT = re.compile(r"pte|pmd|pud|p4d|pgd|prot|dirty|swp")
-#: Characters that return type and attributes take at most.
+#: How many characters return type and attributes have at most.
 _LONGEST_TYPE = 600
 _ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)")
 
-#: Helpers of a pointer to an entry that do nothing but change it.
+#: Helpers that take a pointer to an entry and only change the entry.
 _IN_MEMORY = re.compile(r"^(pte|pmd|pud)p_set_wrprotect$")
 
 
 class Candidate(NamedTuple):
-    """A helper that is to be tried."""
+    """A function that may be a helper: compiling it will show."""
 
     name: str
     level: str
     takes: str
     argument: str | None
     call: str  #: C, of ``word`` and ``arg``
-    declared: bool  #: there is a prototype only: the body must come from a source file
+    declared: bool  #: the headers have only a prototype, so the body must come from a source file
     is_macro: bool  #: its parameters are guessed from its name
 
 
 class Discovery(NamedTuple):
-    """What the headers have."""
+    """What was found in the headers."""
 
     candidates: dict[str, Candidate]
     unavailable: dict[str, str]  #: value helpers that cannot be called, and why
@@ -109,7 +109,7 @@ class _Function(NamedTuple):
 
 
 def discover(text: str) -> Discovery:
-    """Find the value helpers in what ``cc -E -dD`` made of the headers."""
+    """Find the value helpers in the output of ``cc -E -dD`` for the headers."""
     macros, code, places = _split(text)
     functions = _functions(code, places)
     found: list[tuple[int, Candidate]] = []
@@ -133,7 +133,7 @@ def discover(text: str) -> Discovery:
 
 
 def _has(code: str) -> frozenset[str]:
-    """Tell which types are there that not every tree's headers bring."""
+    """Return which types are defined that only some trees have."""
     has = set()
     if re.search(r"\}\s*swp_entry_t\s*;", code):
         has.add("SWP_ENTRY")
@@ -151,7 +151,7 @@ class _Macro(NamedTuple):
 
 
 def _split(text: str) -> tuple[dict[str, _Macro], str, list[tuple[int, str]]]:
-    """Return macros as they stand at the end, the code alone, and which header is where."""
+    """Return the macros, the code without directives, and in which header each part of it is."""
     macros: dict[str, _Macro] = {}
     code: list[str] = []
     places: list[tuple[int, str]] = [(0, "")]
@@ -177,7 +177,7 @@ _MARKER = re.compile(r'# \d+ "((?:[^"\\]|\\.)*)"')
 
 
 def _functions(code: str, places: list[tuple[int, str]]) -> dict[str, _Function]:
-    """Return every function of values that is defined or at least declared."""
+    """Return every function that is defined or declared."""
     starts = [at for at, _ in places]
     defined: dict[str, _Function] = {}
     declared: dict[str, _Function] = {}
@@ -197,7 +197,7 @@ def _functions(code: str, places: list[tuple[int, str]]) -> dict[str, _Function]
 
 
 def _type(text: str) -> str:
-    """Return a type in one spelling, "" for what is none."""
+    """Return a type in one spelling; "" if the text is no type."""
     text = _QUALIFIERS.sub(" ", _ATTRIBUTE.sub(" ", text)).replace("*", " * ")
     words = text.split()
     if not words or not all(word == "*" or word.isidentifier() for word in words):
@@ -206,7 +206,7 @@ def _type(text: str) -> str:
 
 
 def _parameters(text: str) -> list[_Parameter] | None:
-    """Return the parameters of a function, None for what is no list of parameters."""
+    """Return the parameters of a function; None if the text is no list of parameters."""
     found = []
     for one in text.split(","):
         words = _type(one).split(" ")
@@ -219,7 +219,7 @@ def _parameters(text: str) -> list[_Parameter] | None:
 
 
 def _takes(type_: str) -> tuple[str, str] | None:
-    """Return what a parameter's type is called and how a word becomes one."""
+    """Return the engine's name for a parameter's type, and C that makes one from a word."""
     if type_ in _ENTRIES:
         return _ENTRIES[type_]
     if type_ in _WORDS:
@@ -268,7 +268,7 @@ def _is_about_entries(function: _Function) -> bool:
     types = {function.gives, *(parameter.type for parameter in function.parameters)}
     if not function.parameters or function.gives == "void":
         return False
-    # numbers may stand for entries and protections, addresses do not
+    # a number may be an entry or a protection, a pointer may not
     if any(_is_address(parameter.name) for parameter in function.parameters):
         return False
     if types & {*_ENTRIES, "pgprot_t"}:
@@ -300,7 +300,7 @@ def _candidate(function: _Function, name: str, with_vma: bool) -> Candidate:
 
 
 def _argument_name(first: _Parameter, second: _Parameter) -> str:
-    """Name the second argument as our own engines do, whatever the tree's author wrote."""
+    """Return our own engines' name for the second argument, whatever the tree calls it."""
     if second.type == first.type and first.type in _ENTRIES:
         return "other"
     if second.type.endswith("val_t"):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Have the compiler prove, of a tree's own text, that helpers have the forms they seem to have.
+"""The compiler proves that the helpers of a tree have the forms that trying them suggests.
 
-Closed forms are found by trying a helper on few entries (csrc/form/form.h).  For our own
-helpers tests show that each holds for all others; for text that nobody has seen before,
-the compiler does (csrc/kernel_tree/form_proofs.h).
+A closed form is found by running a helper on a few entries (csrc/form/form.h).  For our own
+helpers, tests show that the form is right for all other entries.  Nobody has tested the text of a
+tree, so there the compiler has to prove it (csrc/kernel_tree/form_proofs.h).
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from .errors import KernelTreeError
 from .recipe import Recipe, compile_flags, write_config
 from .translation_units import compile_units, objects_of, split
 
-#: Proofs are straight-line code that comes to nothing: little optimisation finds that, and
-#: less time.  They are the last of the flags, which are those that count.
+#: #: A proof is straight-line code of which the compiler leaves nothing.  Little optimisation is
+#: enough for that.  These flags come last, so they override the others.
 _OPTIMISATION = ("-O1", "-fno-tree-vectorize")
 
 _ALL = 2**64 - 1
 
 
 class ProofCase(NamedTuple):
-    """Where the ``fixed`` bits of an entry are ``to``, the ``bits`` of the result ``are``."""
+    """If the ``fixed`` bits of an entry have the value ``to``, then the ``bits`` of the result have
+    the value ``are``."""
 
     fixed: int
     to: int
@@ -35,18 +36,18 @@ class ProofCase(NamedTuple):
 
 
 class Proved(NamedTuple):
-    """What is known of a library's helpers, of every entry."""
+    """What is known of the helpers of a library, for every entry."""
 
     forms: Mapping[str, Form | Condition]
-    #: those with an argument that treat every bit by itself: what form one seems to
-    #: have with an argument, it has
+    #: #: helpers with an argument that change each bit without looking at others: any form that
+    #: trying finds for an argument is right
     bitwise: frozenset[str]
 
 
 def prove(recipe: Recipe, report: Mapping[str, Any], seen: Proved, directory: Path) -> Proved:
-    """Return those of which the compiler sees that they are what they seem to be.
+    """Return the forms that the compiler has proved.
 
-    report: of the library whose helpers they are.
+    report: that of the library.
     """
     calls = report["calls"]
     texts = {name: _text(name, calls[name], _cases(form)) for name, form in seen.forms.items()}
@@ -59,13 +60,13 @@ def prove(recipe: Recipe, report: Mapping[str, Any], seen: Proved, directory: Pa
 def _proved(
     recipe: Recipe, report: Mapping[str, Any], texts: dict[str, str], directory: Path
 ) -> set[str]:
-    """Return the helpers whose proof is one."""
+    """Return the helpers whose proof succeeded."""
     write_config(recipe, directory)
     flags = compile_flags(recipe, report["shstk"], report["has"], directory)
     flags += _OPTIMISATION
     units = split("proof", "form_proofs.h", texts)
     try:
-        # a helper that does not compile here is not proved
+        # a helper whose proof does not compile is not proved
         compile_units(recipe, flags, units, directory, {})
     except KernelTreeError as error:
         raise KernelTreeError(f"{error}; forms=False does without these proofs") from None
@@ -92,20 +93,21 @@ def _every_bit() -> Iterator[str]:
 
 
 def cases_of_condition(condition: Condition) -> Iterator[ProofCase]:
-    """Yield what a condition comes to: a value is there, or of each a bit is wrong."""
+    """Yield the cases of a condition: a value is there, or some bit of each value is wrong."""
     values = condition.values()
     for mask, value in values:
         yield ProofCase(mask, value, _ALL, int(not condition.negate))
     wrong = [[(bit, ~value & bit) for bit in _single_bits(mask)] for mask, value in values]
     for bits in product(*wrong):
         settings = dict(bits)
-        # one bit, for both of them, may be wrong in one way only
+        # if both values have the bit, one bit of the entry decides both
         if all(settings[bit] == to for bit, to in bits):
             yield ProofCase(sum(settings), sum(settings.values()), _ALL, int(condition.negate))
 
 
 def cases_of_form(form: Form) -> Iterator[ProofCase]:
-    """Yield what a form comes to, bit by bit of the result, for all that the bit depends on."""
+    """Yield the cases of a form: for each bit of the result, every setting of the bits it depends
+    on."""
     moved_to = {to: origin for origin, to in form.moves().items()}
     settled = _ALL
     for bit in _single_bits(_ALL & ~form.set):

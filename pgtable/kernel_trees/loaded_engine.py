@@ -30,7 +30,7 @@ from .locate import locate
 from .recipe import FEATURES, Recipe
 from .tree_engine import KernelTreeEngine
 
-#: What of -O3 makes loops faster, and none of the rest, which is a quarter of a first build.
+#: The parts of -O3 that make loops faster.  All of -O3 would take a third longer to compile.
 #: With value ranges, a test of bit 0 becomes a truncation, of which gcc makes no vector code.
 _GCC_FLAGS = (
     *("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops"),
@@ -122,9 +122,8 @@ def kernel_tree(
     feature: "constant": ``shstk`` is a constant to the compiler, as if patched at
         boot; "patched": the nop or jump that booting leaves; "asm_goto": the
         kernel's own unpatched code tests it for each entry.
-    forms: run a helper over an array by its closed form, where it has one and the
-        compiler proves it of the tree's text: those of pgtable.native() are run like
-        that.  False: by the loop that was compiled of its text, always.
+    forms: True runs the closed form of a helper over arrays, if it has one and the compiler
+        proves it from the tree's text.  False always runs the loop that was compiled from the text.
 
     isolated: run the helpers in a process of their own, which may use no files, no
         network and no other programs where the system can keep it from them
@@ -170,7 +169,7 @@ def kernel_tree(
 
 
 def _seen(handles: Mapping[HelperInfo, Any]) -> Proved:
-    """Return the forms that helpers seem to have."""
+    """Return the forms that the helpers have for all entries that form.c tries."""
     forms: dict[str, Form | Condition] = {}
     bitwise = set()
     for info, handle in handles.items():
@@ -182,7 +181,7 @@ def _seen(handles: Mapping[HelperInfo, Any]) -> Proved:
     return Proved(forms, frozenset(bitwise))
 
 
-#: Arguments that have nothing in common.
+#: Arguments in which each bit is set and clear, beside neighbours that are set and clear.
 _ARGUMENTS = (0, 2**64 - 1, 0x5555555555555555, 0x3333333333333333)
 _NOTHING = Proved({}, frozenset())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find both halves of a kernel tree: its headers, and what configuring it generated."""
+"""Finds both halves of a kernel tree: its headers, and the files that configuring it generated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PGTABLE_H = "arch/x86/include/asm/pgtable.h"
 AUTOCONF_H = "include/generated/autoconf.h"
 VERSION_H = "include/generated/uapi/linux/version.h"
 
-#: Where the bodies are that header packages lack.
+#: The source file with bodies of helpers.  Header packages do not have it.
 PGTABLE_C = "arch/x86/mm/pgtable.c"
 
 
@@ -50,7 +50,7 @@ def locate(path: str | os.PathLike[str], generated: str | os.PathLike[str] | Non
 
 
 def _directory(path: str | os.PathLike[str]) -> Path:
-    os.scandir(path).close()  # raises what is wrong with it
+    os.scandir(path).close()  # raises an error that says what is wrong
     return Path(path).resolve()
 
 
@@ -109,12 +109,12 @@ def _included(generated: Path) -> Path | None:
     except FileNotFoundError:
         return None
     found = re.search(r"^include\s+(\S.*?)/Makefile\s*$", text, re.MULTILINE)
-    # of a build directory below the sources it is "../Makefile"
+    # in a build directory below the sources, the name is "../Makefile"
     return Path(os.path.normpath(generated / found[1])) if found else None
 
 
 def _sources_of(generated: Path) -> Path:
-    """Return the headers of a generated half: beside it, or where its Makefile says."""
+    """Return the headers that belong to a generated half: beside it, or where its Makefile says."""
     link = generated / "source"  # of a build directory
     if _is_sources(link):
         return link.resolve()
@@ -135,7 +135,7 @@ def _sources_of(generated: Path) -> Path:
 
 
 def _generated_of(sources: Path) -> Path:
-    """Return the generated half: of packages beside the common one, of a build below it too."""
+    """Return the generated half: a package beside the common one, or a build directory below it."""
     found = []
     for candidate in (*sorted(sources.parent.iterdir()), *sorted(sources.iterdir())):
         if candidate != sources and _is_generated(candidate):
@@ -143,7 +143,7 @@ def _generated_of(sources: Path) -> Path:
             if included is not None and included.name == sources.name:
                 found.append(candidate)
     stem = re.sub(r"-common(?=$|-)", "", sources.name)
-    # of several flavours the plain one
+    # if there are several flavours, take the plain one
     plain = [candidate for candidate in found if candidate.name == f"{stem}-amd64"]
     if len(found) == 1 or plain:
         return (plain or found)[0]
@@ -211,7 +211,7 @@ def _makefile_version(sources: Path) -> tuple[int, ...] | None:
     if not all(numbers):
         return None
     version, patchlevel, sublevel = (int(number[1]) for number in numbers if number)
-    return (version, patchlevel, min(sublevel, 255))  # which is how LINUX_VERSION_CODE has it
+    return (version, patchlevel, min(sublevel, 255))  # LINUX_VERSION_CODE is computed like this
 
 
 def _generated_version(generated: Path) -> tuple[int, ...] | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What compiled helpers need, read from ``objdump -tr``."""
+"""Which symbols compiled helpers need, read from the output of ``objdump -tr``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SYMBOL = re.compile(r"^[0-9a-f]{8,} .{7} (\S+)\t([0-9a-f]+) +(?:\.\w+ +)?(\S+)$
 _SECTION = re.compile(r"^RELOCATION RECORDS FOR \[(.*)\]:")
 _RELOCATION = re.compile(r"^[0-9a-f]{8,} R_\S+\s+(\S+?)(?:[-+]0x[0-9a-f]+)?$")
 
-#: Other sections are notes for the kernel about its code, such as where to patch it.
+#: Sections that are executed or read.  Others are notes for the kernel, such as where to patch.
 _RUN = (".text", ".data", ".rodata", ".bss")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is to be compiled, with which flags, and by which key it is kept."""
+"""What has to be compiled, with which flags, and the key under which the cache has it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .discover import Discovery, discover
 from .errors import KernelTreeError
 from .locate import AUTOCONF_H, PGTABLE_C, Tree
 
-#: What kernel code needs to be told, whatever the version.
+#: Flags that kernel code of every version needs.
 _KERNEL_FLAGS = [
     "-nostdinc",
     "-D__KERNEL__",
@@ -39,10 +39,10 @@ _KERNEL_FLAGS = [
 ]
 SHADOW_STACK = "X86_FEATURE_SHSTK"
 
-#: Room for struct cpuinfo_x86, which no version fills by half.
+#: Bytes for struct cpuinfo_x86: more than twice as many as any version needs.
 CPU_DATA_SIZE = 8192
 
-#: How cpu_feature_enabled() decides, see customised_feature.h -> what tells the compiler.
+#: How cpu_feature_enabled() decides (see customised_feature.h) -> the compiler's flags for it.
 FEATURES = {
     "constant": ("-DTREE_SHSTK={}",),
     "patched": ("-DTREE_SHSTK={}", "-DTREE_PATCHED"),
@@ -51,17 +51,17 @@ FEATURES = {
 
 
 class Recipe(NamedTuple):
-    """Everything that a build depends on but the tree's text."""
+    """Everything that a build depends on, apart from the tree's text."""
 
     tree: Tree
     compiler: Path
     flags: tuple[str, ...]  #: optimisation and instruction set
     config: Mapping[str, bool]
     shstk: bool | None  #: None: on where the tree knows the feature
-    feature: str  #: how it is tested: one of FEATURES
-    only: tuple[str, ...] = ()  #: helpers to build; none named: all there are
-    timed: bool = False  #: not an engine's loops, but those that pgtable.cost times
-    scalar: bool = False  #: not loops, but functions of one word: pgtable.proofs reads them
+    feature: str  #: how the feature is tested: one of FEATURES
+    only: tuple[str, ...] = ()  #: helpers to build; none named: all
+    timed: bool = False  #: build the loops that pgtable.cost times, not an engine's loops
+    scalar: bool = False  #: build functions of one word, not loops: pgtable.proofs reads them
 
     def configured(self, option: str) -> bool:
         """Tell whether a build option (``CONFIG_...``) holds in what is compiled."""
@@ -72,17 +72,17 @@ class Recipe(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A tree's headers read, nothing compiled yet."""
+    """What was read from a tree's headers.  Nothing is compiled yet."""
 
     discovery: Discovery
     shstk: bool
-    key: str  #: the content of everything that would be compiled
+    key: str  #: a digest of everything that would be compiled
     files: list[str]  #: every header that was read
     unused_config: list[str]
 
 
 def flags_of_loops(optimisation: Sequence[str]) -> list[str]:
-    """Return what a tree's loops are compiled with, but for what is about kernel headers."""
+    """Return the flags of a tree's loops, without those that only kernel headers need."""
     about_headers = ("-nostdinc", "-D__KERNEL__", "-DKBUILD")
     return [*(flag for flag in _KERNEL_FLAGS if not flag.startswith(about_headers)), *optimisation]
 
@@ -95,7 +95,7 @@ def csrc_directory() -> Path:
 
 
 def shim_files() -> list[Path]:
-    """Return our part of what is compiled."""
+    """Return our own files that are compiled with a tree."""
     csrc = csrc_directory()
     shim = [csrc / "bulk" / "bulk.h", csrc / "bulk" / "bulk_loops.h"]
     for part in ("cost", "kernel_tree"):
@@ -131,7 +131,7 @@ def prepare(recipe: Recipe, directory: Path) -> Prepared:
 
 
 def broken_headers(recipe: Recipe, errors: str) -> KernelTreeError:
-    """Return what is to be raised when the fault is not a helper's."""
+    """Return the error for headers that cannot be compiled, whatever the helper."""
     return KernelTreeError(
         f"headers do not compile: {first_error(errors)} (with {recipe.compiler}; are the headers"
         " complete, and is the compiler as new as the one they were configured for?)"
@@ -139,10 +139,10 @@ def broken_headers(recipe: Recipe, errors: str) -> KernelTreeError:
 
 
 def compile_flags(recipe: Recipe, shstk: bool, has: Iterable[str], directory: Path) -> list[str]:
-    """Return what helpers are compiled with.
+    """Return the compiler flags for helpers.
 
-    has: what the headers know, of Discovery.has.
-    directory: where the configuration was written.
+    has: as in Discovery.has.
+    directory: the one that :func:`write_config` wrote to.
     """
     return [
         *_kernel_flags(recipe, directory),
@@ -179,7 +179,7 @@ def _kernel_flags(recipe: Recipe, directory: Path) -> list[str]:
         *recipe.flags,
         f"-DTREE_CPU_DATA_SIZE={CPU_DATA_SIZE}",
         *(f"-I{path}" for path in dict.fromkeys(include)),
-        # the kernel took stdarg.h from there before 5.16
+        # kernels before 5.16 include the compiler's stdarg.h
         *("-isystem", _compiler_headers(recipe, directory)),
         *(word for path in first if path.is_file() for word in ("-include", str(path))),
     ]
@@ -195,7 +195,7 @@ def _shstk_flags(recipe: Recipe, shstk: bool) -> list[str]:
 
 
 def write_config(recipe: Recipe, directory: Path) -> None:
-    """Write into the directory what is read before every header of the tree's."""
+    """Write the file that is read before all headers of the tree."""
     lines = ['#include "customised_config.h"']
     if not (recipe.timed or recipe.scalar):
         lines += [f"#undef {option}" for option in _NEEDLESS_VARIABLES]
@@ -209,14 +209,14 @@ def _unused_config(recipe: Recipe, files: list[str]) -> list[str]:
     """Return the overrides that no header asks for."""
     unused = set(recipe.config)
     for file in files if unused else ():
-        # the generated configuration names every option there is
+        # the generated configuration names all options, so it does not count
         if not file.endswith("autoconf.h"):
             unused -= set(_CONFIG.findall(Path(file).read_text(errors="replace")))
     return sorted(unused)
 
 
-#: Options that make a variable of what copies.c holds as a constant: a helper that reads it
-#: in a branch is no vector code.  Where helpers are timed, the kernel's loads are part of it.
+#: #: Options that turn a constant of copies.c into a variable.  A helper that branches on a
+#: variable cannot become vector code.  When helpers are timed, the kernel's own loads stay.
 _NEEDLESS_VARIABLES = ("CONFIG_DYNAMIC_PHYSICAL_MASK",)
 
 _CONFIG_H = "config.h"
@@ -233,7 +233,8 @@ def _resolved_shstk(recipe: Recipe, discovery: Discovery) -> bool:
 
 
 def shim_digest() -> str:
-    """Return a digest of our part of what is compiled, and of what it is written down in."""
+    """Return a digest of our own files that are compiled, and of the modules that write the
+    rest."""
     here = Path(__file__).parent
     digest = sha256()
     for path in [*shim_files(), *sorted(here.glob("*.py")), here.parent / "engines" / "forms.py"]:
@@ -247,7 +248,7 @@ def _content_key(recipe: Recipe, shstk: bool, texts: list[str]) -> str:
     digest.update(repr(switches).encode())
     digest.update(shim_digest().encode())
     for text in texts:
-        # where headers lie is not what they say
+        # the same headers in another directory are the same
         digest.update(_MARKER.sub("", text).encode())
     return digest.hexdigest()
 
@@ -264,7 +265,7 @@ def _files_read(texts: list[str], directory: Path) -> list[str]:
 
 
 def _unquoted(name: str) -> str:
-    """Return a file name as it is, of one as the preprocessor writes it."""
+    """Return a file name without the preprocessor's escapes."""
 
     def character(escape: re.Match[str]) -> str:
         return chr(int(escape[1], 8)) if len(escape[1]) == 3 else escape[1]

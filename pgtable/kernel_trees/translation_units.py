@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Source texts with something in them for each helper, and compiling them helper by helper."""
+"""Source texts that have a piece of C for each helper, compiled until only bad helpers are left
+out."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from .locate import PGTABLE_C
 from .objects import Object, read_objdump
 from .recipe import Recipe, broken_headers
 
-#: More rounds than ever seen: two, a third where code generation complains.
+#: More rounds than are ever needed: two, or three if code generation fails.
 _MOST_ROUNDS = 8
 
 
@@ -24,7 +25,7 @@ class Unit(NamedTuple):
 
     name: str
     header: str
-    helpers: dict[str, str]  #: C that is made of each
+    helpers: dict[str, str]  #: helper -> its piece of C
     before: str = ""
     after: str = ""
     optional: bool = False
@@ -35,13 +36,13 @@ class Unit(NamedTuple):
         return f"{self.name}.o"
 
     def text(self) -> str:
-        """Return all of it."""
+        """Return the whole text."""
         helpers = [f'#line 1 "{HELPER_FILE}/{name}"\n{text}' for name, text in self.helpers.items()]
         return "\n".join([f'#include "{self.header}"', self.before, *helpers, self.after, ""])
 
 
 def split(name: str, header: str, helpers: dict[str, str], most: int = 4) -> list[Unit]:
-    """Return units of these helpers, so that every processor has something to compile."""
+    """Divide helpers into units, so that every processor has one to compile."""
     parts = min(len(os.sched_getaffinity(0)), most)
     names = list(helpers)
     return [
@@ -57,7 +58,7 @@ def compile_units(
     directory: Path,
     unavailable: dict[str, str],
 ) -> None:
-    """Compile all units; helpers that do not compile are taken out, with the reason."""
+    """Compile all units.  Helpers that do not compile are removed, and the reason is noted."""
     todo = list(units)
     for _ in range(_MOST_ROUNDS):
         for unit in todo:
@@ -82,7 +83,7 @@ def compile_units(
 
 
 def _reasons(recipe: Recipe, unit: Unit, errors: str) -> dict[str, str]:
-    """Say why which helpers of a unit do not compile; raise if it is the headers' fault."""
+    """Return why helpers of a unit do not compile; raise an error if the headers are the cause."""
     blamed = {
         name: _reason(what)
         for name, what in errors_by_helper(errors).items()
@@ -101,7 +102,7 @@ def _reason(what: str) -> str:
 
 
 def objects_of(recipe: Recipe, objects: list[Path], directory: Path) -> list[Object]:
-    """Read what compiled objects define, and what they refer to."""
+    """Return which symbols compiled objects define, and which they refer to."""
     objdump = _program(recipe, "objdump", directory)
     commands: list[Command] = [[objdump, "-tr", one] for one in objects]
     results = compiler.run(commands, directory)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What all engines of kernel trees are, whichever process their helpers run in."""
+"""The base class of engines of kernel trees, whichever process their helpers run in."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ class KernelTreeEngine(Engine):
     release: what ``uname -r`` says of a kernel built from the tree.
     shstk: whether the processor has shadow stacks, as the helpers see it.
     isa, flags: what the loops were compiled for, and with.
-    forms: the closed forms by which helpers are run over arrays.
-    bitwise: helpers that have one with any argument that seems to give one.
-    unavailable: value helpers that the headers have and this engine has not,
-        with the reason.
+    forms: the closed forms that run instead of the helpers' text, over arrays.
+    bitwise: helpers with an argument whose every form that trying finds is proved.
+    unavailable: value helpers of the headers that this engine does not have, with the reason.
     """
 
     release: str
@@ -30,7 +29,7 @@ class KernelTreeEngine(Engine):
     forms: Mapping[str, Form | Condition] = MappingProxyType({})
     bitwise: frozenset[str] = frozenset()
     feature_is_constant: bool
-    #: what keeps the tree's code from doing more than compute; in this process, nothing
+    #: what keeps the tree's code from doing anything but computing; empty: nothing does
     active: Sequence[str] = ()
 
     def __init__(self, recipe: Recipe, isa: str, report: dict[str, Any]):
@@ -46,7 +45,7 @@ class KernelTreeEngine(Engine):
 
     @property
     def kept_from_harm(self) -> bool:
-        """Whether anything but limits keeps the tree's code from files and network."""
+        """Whether something keeps the tree's code from files and network.  Limits alone do not."""
         return any(one != "limits" for one in self.active)
 
     def configured(self, option: str) -> bool:

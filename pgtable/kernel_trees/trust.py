@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether what lies in a directory can only have been put there by us.
+"""Whether only this user can have put a file into a directory.
 
-What is read here is run: a directory or file that another user can write to, or
-owns, is refused.  Nothing of ours is reached through a symbolic link.
+What is read from the cache is executed.  So a directory or file that another user owns or can write
+to is refused.  Symbolic links to our files are refused as well.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ import pwd
 import stat
 from pathlib import Path
 
-#: Who may write beside the owner: everybody, and a group.
+#: The mode bits that let others write: everybody, and a group.
 _OTHERS = stat.S_IWOTH | stat.S_IWGRP
 
 
 class UntrustedError(OSError):
-    """What another user can write to, or owns; says which, and what mends it."""
+    """Another user owns something, or can write to it.  The message names it and what mends it."""
 
 
 def require_own_place(directory: Path) -> None:
     """Raise UntrustedError where another user could put something in place of ``directory``.
 
-    Every directory above it, as far as there is one, is looked at: each must be root's
-    or ours, and others may write there only where they cannot replace what is not
-    theirs (as in /tmp).
+    All directories above it are checked.  Each must belong to root or to this user.  Others may
+    write to one only if they cannot replace files of other users there (as in /tmp).
     """
     for path in _above(directory):
         try:
@@ -39,9 +38,9 @@ def require_own_place(directory: Path) -> None:
 
 
 def require_own(path: Path, status: os.stat_result) -> None:
-    """Raise UntrustedError for a file or directory of somebody else, or one others can write to.
+    """Raise UntrustedError if another user owns a file or directory or can write to it.
 
-    status: of what was opened, not of what the name stands for by now.
+    status: that of the opened file; the name may stand for another file by now.
     """
     _require_owner(path, status)
     _require_not_writable(path, status)
@@ -88,7 +87,7 @@ def _owned(path: Path, descriptor: int) -> int:
 
 
 def _above(directory: Path) -> list[Path]:
-    """Return every directory above one, those that links lead to as well, the first first."""
+    """Return all directories above one, from the root on, and those that links lead through."""
     parent = directory.parent
     named = [parent, *parent.parents][::-1]
     real = Path(os.path.realpath(parent))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The process that runs a tree's helpers: ``python -I -S child.py JSON``.
 
-It gives up all it does not need, loads the library, and then does what it is asked
-for: one helper's loop over entries in shared memory at a time.  It writes nothing.
+It gives up all that it does not need, and loads the library.  Then it serves requests: each runs
+one helper's loop over entries in shared memory.  It writes no files.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 
 #: helper's number, what to run, n entries, argument, one argument for each entry?
 REQUEST = struct.Struct("=IIQQ?")
-#: A word that says which answer this is, and a count.
+#: A word that says what kind of answer this is, and a count.
 ANSWER = struct.Struct("=QQ")
 MAP, TEST, COUNT = range(3)
-#: Entries of one request: input, arguments and output of so many are shared.
+#: How many entries one request has at most: the shared memory has room for so many.
 BLOCK = 1 << 19
 WORD = 8
 ARENA = 3 * WORD * BLOCK
@@ -44,7 +44,7 @@ _COUNT_LOOP = ctypes.CFUNCTYPE(ctypes.c_uint64, *_POINTERS, ctypes.c_size_t)
 
 
 def main() -> None:
-    """Do what is asked for until nobody asks any more."""
+    """Serve requests until the other side closes the pipe."""
     settings = json.loads(sys.argv[1])
     sys.path += [*settings["libraries"], os.path.dirname(os.path.abspath(__file__))]
     memory = mmap.mmap(settings["memory"], ARENA)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _give_up(room: int) -> list[str]:
-    """Give up what is not needed; room: bytes that may still be allocated."""
+    """Give up what is not needed.  room: how many bytes may still be allocated."""
     import sandbox  # type: ignore # noqa: PLC0415 - found only now
 
     with contextlib.suppress(ImportError, OSError, RuntimeError):
@@ -93,7 +93,7 @@ def _serve(settings: Any, helpers: list[_Helper], base: int) -> None:
     answered = 0
     while len(request := os.read(settings["requests"], REQUEST.size)) == REQUEST.size:
         number, what, n, argument, each = REQUEST.unpack(request)
-        # whoever asks stops waiting then; this is for when it was killed
+        # the parent ends this process in time; this limit is for a parent that was killed
         spent = math.ceil(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
         resource.setrlimit(resource.RLIMIT_CPU, (spent + settings["seconds"] + 1, -1))
         if (number, what) not in loops:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which entry a helper ended its process on: halves of the entries are tried alone."""
+"""Finds the entry for which a helper ended its process, by trying halves of the entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .worker import EndedError, OutOfTimeError, Worker
 if TYPE_CHECKING:
     from .isolated_engine import IsolatedTreeEngine
 
-#: Seconds after which a block counts as one that does not end, while the entry is looked for.
+#: Seconds after which a block counts as endless, while the entry is searched.
 _SOON = 0.3
 
 
@@ -27,7 +27,7 @@ def culprit(
 ) -> str:
     """Say which helper ended its process, on which entry, and how.
 
-    before: steps that ran before, of which the entries of this one came.
+    before: steps that ran before this one, and made its entries.
     """
     search = _Search(engine, step, isinstance(error, OutOfTimeError))
     try:
@@ -39,7 +39,7 @@ def culprit(
 
 
 class _Search:
-    """Runs one step over parts of the entries, in as many processes as it takes."""
+    """Runs one step over parts of the entries, in a new process after each that ended."""
 
     def __init__(self, engine: IsolatedTreeEngine, step: Step, slow: bool):
         self.engine = engine
@@ -52,7 +52,7 @@ class _Search:
             self.worker.end()
 
     def through(self, step: Step, entries: np.ndarray) -> np.ndarray:
-        """Return what an earlier step makes of the entries."""
+        """Return the entries after an earlier step."""
         self.ask(step, entries, step.argument, self.engine.seconds)
         assert self.worker is not None
         return self.worker.source[: entries.size].copy()
@@ -70,7 +70,7 @@ class _Search:
         self.worker.ask(step.helper.handle, what, n, number, each, seconds)
 
     def ends(self, first: int, last: int, entries: np.ndarray) -> EndedError | None:
-        """Return how the process ends on some of the entries, if it does."""
+        """Return how the process ends for some of the entries; None if it does not end."""
         argument = self.step.argument
         if isinstance(argument, np.ndarray):
             argument = argument[first:last]
@@ -82,7 +82,7 @@ class _Search:
         return None
 
     def smallest(self, entries: np.ndarray, error: EndedError) -> str:
-        """Return the helper, the first entry that does it, and how it ends."""
+        """Return the helper, the first entry for which the process ends, and how it ends."""
         first, last = 0, entries.size
         while last - first > 1:
             middle = (first + last) // 2
@@ -92,7 +92,7 @@ class _Search:
                 first = middle
         name, argument = self.step.helper.name, self.step.argument
         if found := self.ends(first, last, entries):
-            # how long was waited for an entry is not what was asked for
+            # while searching, the time limit was another than the user's
             how = f"did not end within {self.engine.seconds:g} s"
             how = how if isinstance(found, OutOfTimeError) else str(found)
             if isinstance(argument, np.ndarray):

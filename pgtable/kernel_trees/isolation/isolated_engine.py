@@ -28,8 +28,8 @@ SECONDS = 60.0
 class IsolatedTreeEngine(KernelTreeEngine):
     """The helpers of one kernel tree, in a process of their own.
 
-    active: what keeps that process from doing anything else, as far as the system has it.
-    seconds: what one run over a block of entries may take.
+    active: the means of this system that keep that process from doing anything else.
+    seconds: how long one run over a block of entries may take.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class IsolatedTreeEngine(KernelTreeEngine):
         )
 
     def start(self) -> Worker:
-        """Return a process of its own, that has loaded the library."""
+        """Start a process that has loaded the library; return it."""
         try:
             return Worker(self._code, self.shstk, self.seconds)
         except EndedError as error:
@@ -75,14 +75,14 @@ class IsolatedTreeEngine(KernelTreeEngine):
         self._worker = None
 
     def _ready(self) -> Worker:
-        """Return the process; a program that was forked has its own."""
+        """Return the process.  After a fork, the child starts a process of its own."""
         if self._worker is None or self._owner != os.getpid():
             self._worker, self._owner = self.start(), os.getpid()
             weakref.finalize(self, _end, self._worker, self._owner)
         return self._worker
 
     def _infos(self, about: dict[str, Any]) -> list[HelperInfo]:
-        """Return what the library says of its helpers, as far as it can be true."""
+        """Return what the library says of its helpers; raise an error if that cannot be true."""
         try:
             infos = [HelperInfo(*words) for words in about["helpers"]]
         except (KeyError, TypeError):
@@ -140,7 +140,7 @@ class IsolatedTreeEngine(KernelTreeEngine):
         return total
 
     def _block(self, steps: tuple[Step, ...], entries: np.ndarray, count: bool = False) -> Any:
-        """Run steps over no more than BLOCK entries; the result lies in the shared memory."""
+        """Run steps over at most BLOCK entries.  The result is in the shared memory."""
         worker = self._ready()
         n = entries.size
         worker.source[:n] = entries

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Give up what a process need not be able to do.
+"""Takes away from this process what it does not need.
 
-Read by a program that imports nothing else of ours (child.py).
+child.py, which imports nothing else of the package, imports this.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 import resource
 from typing import Any
 
-#: What neither a helper nor a constructor needs: talking to others, starting programs,
-#: looking into other processes.
+#: #: System calls that no helper and no constructor needs: communication, starting programs, and
+#: access to other processes.
 _REFUSED = (
     *("socket", "socketpair", "io_uring_setup", "bpf", "keyctl"),
     *("fork", "vfork", "clone", "clone3", "execve", "execveat"),
@@ -21,7 +21,7 @@ _EPERM = 1
 
 
 def limit(name: str, value: int) -> None:
-    """Set a limit, hard and soft; a lower one that is there stays."""
+    """Set a limit, hard and soft.  A lower limit stays."""
     kind = getattr(resource, f"RLIMIT_{name}")
     hard = resource.getrlimit(kind)[1]
     if hard != resource.RLIM_INFINITY:
@@ -32,7 +32,7 @@ def limit(name: str, value: int) -> None:
 def restrict_files(
     read: list[str], execute: list[str], write: list[str], devices: list[str]
 ) -> list[str]:
-    """Allow these directories and files, no other and no network; returns what holds now.
+    """Allow only these directories and files, and no network; return the names of what is in force.
 
     execute: what may be read and run.  devices: files that may be read and written.
     """
@@ -61,7 +61,7 @@ def restrict_files(
 
 
 def _landlock_error() -> type[Exception]:
-    """Return what the library raises where the kernel has no Landlock."""
+    """Return the errors that the library raises if the kernel has no Landlock."""
     try:
         from py_landlock import LandlockError  # noqa: PLC0415
     except ImportError:
@@ -70,7 +70,7 @@ def _landlock_error() -> type[Exception]:
 
 
 def restrict_calls() -> list[str]:
-    """Refuse the system calls that no helper needs; returns what holds now."""
+    """Refuse the system calls that no helper needs; return the names of what is in force."""
     try:
         import pyseccomp  # noqa: PLC0415
 
@@ -79,7 +79,7 @@ def restrict_calls() -> list[str]:
             try:
                 rules.add_rule(pyseccomp.ERRNO(_EPERM), name)
             except (OSError, ValueError):
-                continue  # a call that this kernel or architecture has not
+                continue  # this kernel or architecture does not have the call
         rules.load()
     except (ImportError, OSError, RuntimeError):
         return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Start the process that runs a tree's helpers, ask it, and say how it ended."""
+"""Starts the process that runs a tree's helpers, sends it requests, and says how it ended."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ import numpy as np
 
 from .child import ANSWER, ARENA, BLOCK, REQUEST, WORD
 
-#: Bytes that helpers and constructors may allocate.
+#: How many bytes helpers and constructors may allocate.
 _ROOM = 256 << 20
-#: More than the description of any tree's helpers.
+#: Bytes; the description of a tree's helpers is shorter.
 _LONGEST = 4 << 20
 _CHILD = Path(__file__).with_name("child.py")
 
@@ -40,7 +40,7 @@ _ENDS = {
 
 
 class EndedError(Exception):
-    """The process ended, or was ended, before it had answered; says how."""
+    """The process ended, or was ended, before it answered.  The message says how."""
 
 
 class OutOfTimeError(EndedError):
@@ -48,7 +48,7 @@ class OutOfTimeError(EndedError):
 
 
 class Worker:
-    """One process; ``about`` is what it says of its library.
+    """One process.  ``about`` describes the helpers of its library.
 
     source, arguments: shared memory that helpers read; results of maps are in source
     again, of tests in ``tests``.
@@ -84,7 +84,7 @@ class Worker:
                 pass_fds=(memory, code, requests, answers),
                 env={"LC_ALL": "C"},
                 cwd="/",
-                start_new_session=True,  # Ctrl-C is for us: we end it
+                start_new_session=True,  # Ctrl-C must reach only the parent, which ends the process
             )
         except BaseException:
             os.close(self._requests)
@@ -125,7 +125,7 @@ class Worker:
                 answer = self._read(ANSWER.size, seconds)
             except BrokenPipeError:
                 raise self._ended() from None
-        except BaseException:  # Ctrl-C too: what it is doing has no end that anybody waits for
+        except BaseException:  # also at Ctrl-C: nobody waits for the result any more
             self.end()
             raise
         which, count = ANSWER.unpack(answer)
@@ -135,7 +135,7 @@ class Worker:
         return count
 
     def end(self) -> None:
-        """End the process, and give back what it took."""
+        """End the process, and free its memory and descriptors."""
         self._process.kill()
         self._process.wait()
         for descriptor in (self._requests, self._answers):
@@ -183,7 +183,7 @@ class Worker:
 
 
 def library_paths() -> list[str]:
-    """Return where the libraries of the sandbox are, for a Python that looks nowhere."""
+    """Return the directories of the sandbox's libraries: the child's Python has no search path."""
     found = [importlib.util.find_spec(name) for name in ("py_landlock", "pyseccomp")]
     places = []
     for name, spec in zip(("package", "module"), found, strict=True):
