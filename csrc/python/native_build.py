@@ -15,6 +15,7 @@ HEADERS = (
     "form/form.h",
     "guard/guard.h",
     "walk/walk.h",
+    "walk/sieve.h",
     "python/operation.h",
 )
 

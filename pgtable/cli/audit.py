@@ -7,7 +7,7 @@ import argparse
 
 from .. import bits
 from ..engines.switches import RULES
-from ..images.audit import Audit, Finding, audit
+from ..images.audit import Audit, Finding, audit_image
 from ..images.diff import LEVEL_NAMES
 from .common import parse_number, print_json
 from .image_options import (
@@ -17,10 +17,9 @@ from .image_options import (
     open_from,
     print_kernel,
     walk_as_dict,
-    walk_from,
 )
 from .ranges import address_range, count, plural, size_text, wrapped
-from .walk import add_all_option, add_threads_option
+from .walk import add_all_option, add_threads_option, kernel_named, root_arguments
 from .working import Working
 
 HELP = "find in a memory image what page tables should not say"
@@ -68,9 +67,15 @@ def run(args: argparse.Namespace) -> int:
 
         return audit_all_spaces(args, memory)
     with Working("audit") as working, open_from(args.image, args) as image:
-        walk = walk_from(image, args, working.progress)
-        found = audit(
-            walk, image, rules=args.rules, memory=memory, physical_bits=args.physical_bits
+        found, walk = audit_image(
+            image,
+            image.root(**root_arguments(args, image)),
+            rules=args.rules,
+            memory=memory,
+            physical_bits=args.physical_bits,
+            kernel=kernel_named(image, args),
+            threads=args.threads,
+            progress=working.progress,
         )
     if args.json:
         print_json({"image": args.image, "walk": walk_as_dict(walk), **found.as_dict()})

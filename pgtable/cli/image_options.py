@@ -8,6 +8,7 @@ from typing import Any
 
 from ..images import Image, Walk, open_image
 from ..images.steps import Progress
+from ..images.walk import Walked
 from .common import kernel_lines
 from .ranges import wrapped
 from .walk import (
@@ -41,19 +42,19 @@ def walk_from(image: Image, args: argparse.Namespace, progress: Progress | None 
     )
 
 
-def print_kernel(walk: Walk) -> None:
+def print_kernel(walk: Walked) -> None:
     """Print which kernel was taken, from where, and what that assumes."""
     for line in kernel_lines(walk.kernel) or [UNKNOWN_KERNEL]:
         print(wrapped(line))
 
 
-def describe_walk(walk: Walk) -> str:
+def describe_walk(walk: Walked) -> str:
     """Say in one line what was walked."""
     root = walk.root
     return f"{len(walk):,} entries from {root.pa:#x}, {root.levels} levels ({root.origin})"
 
 
-def walk_as_dict(walk: Walk) -> dict[str, Any]:
+def walk_as_dict(walk: Walked) -> dict[str, Any]:
     """Say the same for programs."""
     return {
         "root": f"{walk.root.pa:#x}",

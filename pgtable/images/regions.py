@@ -14,7 +14,7 @@ KERNEL = 1 << 63
 
 #: A set of fewer intervals is searched at once; for more there is a map of this many cells.
 _FEW = 64
-_MAP_BITS = 22
+_MAP_BITS = 24
 
 #: Bytes that an entry of each level covers; level 0 does not exist.
 SIZES = np.array([0, *(1 << (12 + 9 * level) for level in range(5))], np.uint64)
@@ -108,8 +108,11 @@ class Intervals:
         cells = (end - 1 >> int(shift)) + 2
         first = (self.start >> shift).astype(np.intp)
         last = ((self.end - np.uint64(1)) >> shift).astype(np.intp)
-        edges = np.bincount(first, minlength=cells) - np.bincount(last + 1, minlength=cells)
-        return np.cumsum(edges) > 0, shift
+        occupied = np.zeros(cells, bool)
+        occupied[first] = True
+        for i in np.flatnonzero(last > first).tolist():
+            occupied[first[i] : last[i] + 1] = True
+        return occupied, shift
 
     def _touch(self, start: np.ndarray, size: np.ndarray) -> np.ndarray:
         if not len(self):

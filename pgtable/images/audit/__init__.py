@@ -14,16 +14,22 @@ from typing import Any
 
 import numpy as np
 
+from ...engines.interface import processors
 from ...engines.switches import RULES as RULE_SETS
-from ...kernels import CHANGES
+from ...kernels import CHANGES, Kernel
 from ..image import Image
-from ..regions import SIZES, Runs, runs
+from ..mapped import all_there
+from ..regions import SIZES, runs
 from ..spaces.model import Space
-from ..walk import MAX_REPORTS, Walk
-from .machine_memory import find_memory
-from .recognise import Recognised, recognise, recognise_census
+from ..steps import Progress
+from ..walk import MAX_REPORTS, Root, Walk, Walked
+from .findings import Finding, find
+from .machine_memory import find_memory, held_by
+from .recognise import Recognised, conclude, recognise, recognise_census
+from .row_streams import RowStreams, TablesWalked, streams_of_image, streams_of_walk
 from .rows import Machine, chunks, find_machine
 from .rules import RULES, SEVERITIES, Rule
+from .survey import survey
 
 __all__ = [
     "RULES",
@@ -33,61 +39,12 @@ __all__ = [
     "Recognised",
     "Rule",
     "audit",
+    "audit_image",
     "recognise",
     "recognise_census",
 ]
 
 _CR4_CET = 1 << 23
-
-
-@dataclass(frozen=True)
-class Finding:
-    """All entries that break one rule, in address order."""
-
-    rule: Rule
-    va: np.ndarray  #: uint64
-    level: np.ndarray  #: uint8
-    entry: np.ndarray  #: uint64
-    ranges: Runs  #: the same as runs of neighbours; ``first`` is an index into ``entry``
-    partner: int | None = None  #: where the first one's page is executable, if that is the fault
-    partner_spaces: tuple[Space, ...] = ()  #: in which spaces, where several were walked
-
-    @property
-    def entries(self) -> int:
-        """How many entries break the rule."""
-        return len(self.entry)
-
-    @property
-    def size(self) -> int:
-        """How many bytes they cover."""
-        return int(SIZES[self.level].sum())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        found: dict[str, Any] = {
-            "rule": self.rule.id,
-            "severity": self.rule.severity,
-            "sentence": self.rule.sentence,
-            "follows": self.rule.follows,
-            "kernels": self.rule.kernels,
-            "entries": self.entries,
-            "bytes": self.size,
-            "ranges": [
-                {
-                    "start": f"{start:#x}",
-                    "end": f"{end or 1 << 64:#x}",
-                    "entries": members,
-                    "level": int(self.level[first]),
-                    "entry": f"{self.entry[first]:#018x}",
-                }
-                for start, end, first, members in self.ranges.rows()
-            ],
-        }
-        if self.partner is not None:
-            found["executable_at"] = f"{self.partner:#x}"
-            if self.partner_spaces:
-                found["executable_in"] = [f"{space.root:#x}" for space in self.partner_spaces]
-        return found
 
 
 @dataclass(frozen=True)
@@ -131,6 +88,8 @@ def audit(
     rules: str | None = None,
     memory: Any = None,
     physical_bits: int | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
 ) -> Audit:
     """Audit a walk.
 
@@ -140,18 +99,81 @@ def audit(
     memory: the machine's physical memory, [start, end) a row; None: what the
         image holds, if that is all there is (see :mod:`.memory`).
     physical_bits: width of physical addresses, 32 to 52; None: not known.
+    threads, progress: as for ``Image.walk``.
 
     Raises ValueError for an unknown rule set, an impossible width, and ranges
     that end before they start or are no physical addresses.
     """
     _check(rules, physical_bits)
-    recognised = recognise(walk, rules)
+    if len(walk._traits) == len(walk):
+        streams = streams_of_walk(walk, processors(threads))
+        return _audit_streams(streams, image, rules, memory, physical_bits, progress)
+    recognised = recognise(walk, rules)  # columns that were put together by hand
     known = find_memory(walk, image, memory)
     machine = find_machine(walk, known, physical_bits, recognised.rules or "cow")
     applied, skipped = _applicable(recognised, machine)
     findings = _run(walk, applied, machine, [walk])
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.rule.severity))
+    findings.sort(key=_worst_first)
     return Audit(recognised, findings, skipped, _limits(walk, image, physical_bits), len(walk))
+
+
+def audit_image(
+    image: Image,
+    start: Root,
+    *,
+    rules: str | None = None,
+    memory: Any = None,
+    physical_bits: int | None = None,
+    kernel: Kernel | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Audit, Walked]:
+    """Audit what is below a root, without keeping rows; return what was walked as well.
+
+    start: what ``image.root()`` returns; kernel: who made the entries, None: as the image
+    says.  The other arguments and errors are those of :func:`audit`.
+    """
+    _check(rules, physical_bits)
+    with all_there(image._files):
+        streams = streams_of_image(image, start, processors(threads))
+        walked = streams.walked
+        walked.kernel_given = kernel is not None
+        walked.kernel, why = (kernel, "") if kernel else image.kernel.linux()
+        if why:
+            walked.notes.append(why)
+        found = _audit_streams(streams, image, rules, memory, physical_bits, progress)
+    return found, walked
+
+
+def _audit_streams(
+    streams: RowStreams,
+    image: Image | None,
+    rules: str | None,
+    memory: Any,
+    physical_bits: int | None,
+    progress: Progress | None,
+) -> Audit:
+    walked = streams.walked
+    seen = survey(streams, held_by(image, memory), progress)
+    if isinstance(walked, TablesWalked):
+        walked.rows = seen.rows
+    recognised = conclude(seen.evidence, rules, walked)
+    known = find_memory(None, image, memory, seen)
+    machine = find_machine(
+        walked,
+        known,
+        physical_bits,
+        recognised.rules or "cow",
+        code=(seen.user_code, seen.kernel_code),
+    )
+    applied, skipped = _applicable(recognised, machine)
+    findings = find(streams, applied, machine, progress=progress)
+    findings.sort(key=_worst_first)
+    return Audit(recognised, findings, skipped, _limits(walked, image, physical_bits), seen.rows)
+
+
+def _worst_first(finding: Finding) -> int:
+    return SEVERITIES.index(finding.rule.severity)
 
 
 def _check(rules: str | None, physical_bits: int | None) -> None:
@@ -216,7 +238,7 @@ def _partner(
     return None, ()
 
 
-def _limits(walk: Walk, image: Image | None, physical_bits: int | None) -> list[str]:
+def _limits(walk: Walked, image: Image | None, physical_bits: int | None) -> list[str]:
     limits = list(walk.notes)
     if physical_bits is None:
         limits.append(

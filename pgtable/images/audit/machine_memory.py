@@ -8,15 +8,17 @@ keeps.  Frames there are no fault, so rules on memory ask :func:`find_memory` fi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ... import bits
 from ..image import Image
 from ..regions import Intervals
 from ..walk import Walk
-from .rows import Memory, Rows, chunks
+from .rows import Memory, chunks
+
+if TYPE_CHECKING:
+    from .survey import Survey
 
 #: An image that holds less than this share of the mapped memory is taken as reduced.
 REDUCED = 0.5
@@ -31,10 +33,18 @@ _DEVICES_END = 1 << 32
 _MEND = "--memory START-END says which memory the machine has"
 
 
-def find_memory(walk: Walk, image: Image | None, given: Any) -> Memory:
+def held_by(image: Image | None, given: Any) -> Intervals | None:
+    """Return the memory that an image has; None where that is not asked."""
+    return None if image is None or given is not None else _intervals(image.ranges)
+
+
+def find_memory(
+    walk: Walk | None, image: Image | None, given: Any, seen: Survey | None = None
+) -> Memory:
     """Return what is known of the machine's memory.
 
-    given: [start, end) a row, where the user says it.
+    given: [start, end) a row, where the user says it; seen: what was seen of the walk, which
+    is then not looked at.
     Raises ValueError for ranges that are empty, end before they start, or are no
     physical addresses.
     """
@@ -44,12 +54,12 @@ def find_memory(walk: Walk, image: Image | None, given: Any) -> Memory:
     if image is None:
         return Memory(None, f"the machine's memory ranges are not known; {_MEND}")
     held = _intervals(image.ranges)
-    if _is_reduced(walk, held):
+    if seen.is_reduced(REDUCED) if seen else _is_reduced(walk, held):
         incomplete = incomplete or "it is reduced to some pages"
         why = "the machine's memory ranges are not known: a reduced image holds some pages only"
         return Memory(None, f"{why}; {_MEND}", incomplete)
     why = incomplete or _why_unknown(image)
-    if not why and _maps_more(walk, held):
+    if not why and (seen.maps_more if seen else _maps_more(walk, held)):
         why = incomplete = "the kernel maps memory with large pages that the image does not hold"
     if why:
         return Memory(None, f"the image does not tell what is memory: {why}; {_MEND}", incomplete)
@@ -108,22 +118,16 @@ def _hole(ranges: np.ndarray) -> tuple[int, int] | None:
     return None
 
 
-def _is_reduced(walk: Walk, memory: Intervals) -> bool:
+def _is_reduced(walk: Walk | None, memory: Intervals) -> bool:
     """Tell whether most of what is mapped is missing from the image."""
     mapped = inside = 0
-    for rows in chunks(walk):
+    for rows in chunks(walk) if walk else ():
         pa, size = rows.pa[rows.leaf], rows.size[rows.leaf]
         mapped += len(pa)
         inside += int(memory.contain(pa, size).sum())
     return inside < mapped * REDUCED
 
 
-def _maps_more(walk: Walk, memory: Intervals) -> bool:
+def _maps_more(walk: Walk | None, memory: Intervals) -> bool:
     """Tell whether a large page of the kernel's own is all outside: it maps only memory so."""
-    return any(_large_outside(rows, memory) for rows in chunks(walk))
-
-
-def _large_outside(rows: Rows, memory: Intervals) -> bool:
-    large = rows.leaf & rows.kernel & ~rows.user & rows.writable & (rows.level > 1)
-    large &= (rows.entry & np.uint64(bits.PCD | bits.PWT)) == 0
-    return bool(np.any(~memory.touch(rows.pa[large], rows.size[large])))
+    return any(rows.large_outside(memory) for rows in (chunks(walk) if walk else ()))

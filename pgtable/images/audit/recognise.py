@@ -17,8 +17,8 @@ import numpy as np
 from ... import bits
 from ...census import Census
 from ...kernels import Kernel
-from ..walk import Walk
-from .rows import any_of, chunks
+from ..walk import Walk, Walked
+from .rows import Rows, any_of, chunks
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,18 @@ def recognise(walk: Walk | Sequence[Walk], rules: str | None = None) -> Recognis
     walks = [walk] if isinstance(walk, Walk) else walk
     counts = np.zeros(4, np.int64)
     for rows in chain.from_iterable(map(chunks, walks)):
-        read_only = rows.leaf & ~rows.write_bit
-        found = _evidence(read_only, rows.dirty_bit, rows.bit58, rows.kernel)
-        counts += [np.count_nonzero(mask) for mask in found]
-    return _agreed(_decide(counts, rules), walks[0].kernel, walks[0].kernel_given)
+        counts += [np.count_nonzero(mask) for mask in evidence_of(rows, rows.leaf)]
+    return conclude(counts, rules, walks[0])
+
+
+def evidence_of(rows: Rows, leaf: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Tell of which leaves each count of the evidence is (four masks)."""
+    return _evidence(leaf & ~rows.write_bit, rows.dirty_bit, rows.bit58, rows.kernel)
+
+
+def conclude(counts: np.ndarray, rules: str | None, walk: Walked) -> Recognised:
+    """Decide by the evidence; the kernel of the walk has a say."""
+    return _agreed(_decide(counts, rules), walk.kernel, walk.kernel_given)
 
 
 def recognise_census(

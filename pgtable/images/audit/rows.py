@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from ... import bits
 from ...kernels import Kernel
 from ..regions import SIZES, Intervals, in_kernel_half
-from ..walk import Walk
+from ..walk import Walk, Walked
 
 #: Rows looked at together: small enough for the caches, so that a rule costs no memory.
 CHUNK = 1 << 17
@@ -81,6 +81,12 @@ class Rows:
         """Bit 58: Cow, SavedDirty."""
         return any_of(self.entry, bits.BIT58)
 
+    def large_outside(self, memory: Intervals) -> bool:
+        """Tell whether a large page of the kernel's own is all outside of memory."""
+        large = self.leaf & self.kernel & ~self.user & self.writable & (self.level > 1)
+        large &= ~any_of(self.entry, bits.PCD | bits.PWT)
+        return bool(np.any(~memory.touch(self.pa[large], self.size[large])))
+
     def only(self, mask: np.ndarray, where: np.ndarray) -> np.ndarray:
         """Spread a mask over the rows that are true in ``where`` to all rows."""
         spread = np.zeros(len(self.va), bool)
@@ -145,7 +151,7 @@ def find_shared(walks: Sequence[Walk]) -> Shared:
 
 def _code_of(walks: Sequence[Walk]) -> tuple[Intervals, Intervals]:
     """Return the pages that user mode may execute, and those that the kernel may."""
-    user_code, kernel_code = _Collector(), _Collector()
+    user_code, kernel_code = IntervalCollector(), IntervalCollector()
     for rows in chain.from_iterable(map(chunks, walks)):
         code = rows.leaf & ~rows.nx
         for collector, mask in ((user_code, code & rows.user), (kernel_code, code & ~rows.user)):
@@ -154,17 +160,19 @@ def _code_of(walks: Sequence[Walk]) -> tuple[Intervals, Intervals]:
 
 
 def find_machine(
-    walk: Walk,
+    walk: Walked,
     memory: Memory,
     physical_bits: int | None,
     rules: str,
     shared: Shared | None = None,
+    code: tuple[Intervals, Intervals] | None = None,
 ) -> Machine:
     """Collect what rules ask of other rows: tables, code.
 
-    shared: what all spaces have, where the audit is of more than this walk.
+    code: what user mode may execute and what the kernel may, where that is known; shared:
+    what all spaces have, where the audit is of more than this walk.
     """
-    user_code, kernel_code = _code_of([walk])
+    user_code, kernel_code = code or _code_of([cast("Walk", walk)])
     loops = [report.va | report.level + 1 for report in walk.reports if report.kind == "loop"]
     root = walk.root
     return Machine(
@@ -191,15 +199,30 @@ def _pages(pa: np.ndarray) -> Intervals:
     return Intervals(pa, np.full(len(pa), 4096, np.uint64))
 
 
-class _Collector:
+class IntervalCollector:
+    """Collects addresses; gives them as one set."""
+
     def __init__(self) -> None:
         self._parts: list[Intervals] = []
 
+    @classmethod
+    def joined(cls, collectors: Sequence[IntervalCollector]) -> Intervals:
+        """Return what several have collected."""
+        whole = cls()
+        whole._parts = [part for one in collectors for part in one._parts]
+        return whole.intervals()
+
+    def add_intervals(self, part: Intervals) -> None:
+        """Add a set."""
+        self._parts.append(part)
+
     def add(self, start: np.ndarray, size: np.ndarray) -> None:
+        """Add pages."""
         if len(start):
             self._parts.append(Intervals(start, size))
 
     def intervals(self) -> Intervals:
+        """Return all as one set."""
         nothing = np.empty(0, np.uint64)
         start = np.concatenate([nothing, *(part.start for part in self._parts)])
         end = np.concatenate([nothing, *(part.end for part in self._parts)])
