@@ -8,6 +8,7 @@
 #define FIRST_HIGH 57
 #define RIGHTS_SHIFT 19
 #define HALF_SHIFT 22
+#define CELLS_IN_BLOCK 512
 
 static uint32_t class_of(uint64_t va, uint64_t entry, uint8_t traits)
 {
@@ -25,9 +26,15 @@ static uint8_t meet(struct pgtable_sieve *sieve, uint32_t class)
 	return PGTABLE_ALWAYS;
 }
 
-static uint8_t cell_of(const struct pgtable_sieve *sieve, uint64_t frame)
+/* Which of the wanted bits hold for a frame. */
+static inline uint8_t cell_of(const struct pgtable_sieve *sieve, uint64_t frame, uint8_t wanted)
 {
-	return frame < sieve->ncells ? sieve->cells[frame] : sieve->beyond;
+	uint8_t here;
+
+	if (frame >= sieve->ncells)
+		return sieve->beyond & wanted;
+	here = sieve->blocks[frame / CELLS_IN_BLOCK] & wanted;
+	return here ? sieve->cells[frame] & wanted : 0;
 }
 
 size_t pgtable_sieve_rows(struct pgtable_sieve *sieve, const uint64_t *va, const uint64_t *entry,
@@ -45,19 +52,17 @@ size_t pgtable_sieve_rows(struct pgtable_sieve *sieve, const uint64_t *va, const
 			continue;
 		}
 		class = class_of(va[i], entry[i], traits[i]);
-		here = PGTABLE_ALWAYS;
 		if (sieve->counts) {
 			sieve->counts[class]++;
-			here |= cell_of(sieve, frame);
-			sieve->outside += (here & sieve->outside_bit) != 0;
+			sieve->outside += cell_of(sieve, frame, sieve->outside_bit) != 0;
 		}
 		verdict = sieve->classes[class];
 		if (!verdict)
 			verdict = meet(sieve, class);
-		if (verdict & (PGTABLE_ALWAYS - 1))
-			here |= cell_of(sieve, frame);
+		here = verdict & PGTABLE_ALWAYS;
+		here |= cell_of(sieve, frame, verdict & (PGTABLE_ALWAYS - 1));
 		rows[found] = (uint32_t)i;
-		found += (verdict & here) != 0 || (entry[i] & sieve->always) != 0;
+		found += (here | (entry[i] & sieve->always)) != 0;
 	}
 	return found;
 }

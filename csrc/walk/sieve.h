@@ -29,7 +29,8 @@ struct pgtable_sieve {
 	uint64_t outside;	/* rows whose cell has a bit of this */
 	uint8_t outside_bit;
 	const uint8_t *cells;	/* which bits hold for 1 << shift bytes of memory */
-	size_t ncells;
+	const uint8_t *blocks;	/* which hold for any of 512 cells: few, so that caches hold them */
+	size_t ncells;		/* a multiple of 512 */
 	unsigned shift;
 	uint8_t beyond;		/* the same for what is beyond them */
 	uint64_t frame_mask;

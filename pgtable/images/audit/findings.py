@@ -102,16 +102,14 @@ def _look(
 ) -> Task[list[list[_Hits]]]:
     sieve = Sieve(rules, machine, cells)
     found: list[list[_Hits]] = [[] for _ in rules]
-    for columns in stream():
-        passed = sieve.rows(columns)
-        if len(passed):
-            some = source.walk_of({name: column[passed] for name, column in columns.items()})
-            rows = Rows(some, 0, len(passed))
+    for seen, columns in sieve.passing(stream()):
+        if columns is not None:
+            rows = Rows(source.walk_of(columns), 0, len(columns["va"]))
             for rule, hits in zip(rules, found, strict=True):
                 broken = np.flatnonzero(rule.predicate(rows, machine))
                 if len(broken):
                     hits.append(_hits(rows, broken))
-        yield len(columns["va"])
+        yield seen
     return found
 
 

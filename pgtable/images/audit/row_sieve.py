@@ -8,7 +8,7 @@ superset of what breaks a rule: the rules are asked again, of the row itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,14 +19,18 @@ from ...engines._native import ffi, lib
 from ...memory import empty
 from ..regions import Intervals
 from ..walk import Root, Tables, Walk, pointer
+from .row_streams import Columns
 from .rows import Machine, Rows
 
 #: What may be said of a frame: which set of the machine it touches; OUTSIDE: no memory.
 _TABLES, _KERNEL_CODE, _USER_CODE, _EVERY_CODE, _OUTSIDE = 1, 2, 4, 8, 16
 _FRAME_BITS = (_TABLES, _KERNEL_CODE, _USER_CODE, _EVERY_CODE, _OUTSIDE)
-_CELLS = 24
+#: Cells are 2**24 at most; so many make a block.
+_CELLS, _BLOCK = 24, 512
 #: Rows that are looked at together: as many new classes there can be.
 _FRESH = 1 << 15
+#: Rows that pass are looked at when there are so many, as that costs some time however few.
+_TOGETHER = 1 << 15
 _HALVES = np.array([0, 0xFFFF_8000_0000_0000], np.uint64)
 _NOTHING = np.empty(0, np.uint64)
 _NO_TABLES = Tables(*[_NOTHING] * 6)
@@ -62,13 +66,15 @@ class Cells:
         self.shift = max(12, end.bit_length() - _CELLS)
         outside = 0 if machine.memory is None else _OUTSIDE
         self.beyond = outside
-        self.bits = empty(-(-end >> self.shift) + 1, np.uint8)
+        cells = -(-end >> self.shift) + 1
+        self.bits = empty(-(-cells // _BLOCK) * _BLOCK, np.uint8)
         self.bits[:] = outside
         if machine.memory is not None:
             self._clear(machine.memory)
         for bit, found in sets:
             if found is not None:
                 self._add(bit, found)
+        self.blocks = np.bitwise_or.reduce(self.bits.reshape(-1, _BLOCK), axis=1)
 
     def _add(self, bit: int, found: Intervals) -> None:
         first = (found.start >> np.uint64(self.shift)).astype(np.intp)
@@ -105,12 +111,29 @@ class Sieve:
         sieve.classes = pointer(self.classes)
         sieve.counts = pointer(self.counts) if counting else ffi.NULL
         sieve.cells, sieve.ncells = pointer(cells.bits), len(cells.bits)
+        sieve.blocks = pointer(cells.blocks)
         sieve.shift, sieve.beyond = cells.shift, cells.beyond
         sieve.outside_bit = 0 if machine.memory is None else _OUTSIDE
         sieve.frame_mask = bits.SMALL_FRAME & ~machine.encryption
         sieve.always = too_high & ~machine.encryption
         sieve.fresh, sieve.room = ffi.from_buffer("uint32_t[]", self._fresh), _FRESH
         self._sieve = sieve
+
+    def passing(self, stream: Iterator[Columns]) -> Iterator[tuple[int, Columns | None]]:
+        """Yield how many rows were looked at, and now and then those that may break a rule."""
+        parts: list[Columns] = []
+        waiting = 0
+        for columns in stream:
+            passed = self.rows(columns)
+            if len(passed):
+                parts.append({name: column[passed] for name, column in columns.items()})
+                waiting += len(passed)
+            ready = None
+            if waiting >= _TOGETHER:
+                ready, parts, waiting = _joined(parts), [], 0
+            yield len(columns["va"]), ready
+        if waiting:
+            yield 0, _joined(parts)
 
     def rows(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """Return the numbers of rows (of va, entry, traits) that may break a rule."""
@@ -145,6 +168,10 @@ class Sieve:
             for rule in self._rules:
                 verdict[rule.predicate(rows, machine)] |= np.uint8(bit)
         return verdict
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def class_rows(classes: np.ndarray, root: Root) -> Rows:

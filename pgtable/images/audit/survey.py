@@ -101,13 +101,11 @@ def _machine(root: Root, held: Intervals | None) -> Machine:
 def _look(source: RowStreams, stream: Stream, machine: Machine, cells: Cells) -> Task[_Found]:
     sieve = Sieve([_Question(_is_code)], machine, cells, counting=True)
     found = _Found()
-    for columns in stream():
-        passed = sieve.rows(columns)
-        if len(passed):
-            some = source.walk_of({name: column[passed] for name, column in columns.items()})
-            _add(found, Rows(some, 0, len(passed)), machine)
-        found.rows += len(columns["va"])
-        yield len(columns["va"])
+    for seen, columns in sieve.passing(stream()):
+        if columns is not None:
+            _add(found, Rows(source.walk_of(columns), 0, len(columns["va"])), machine)
+        found.rows += seen
+        yield seen
     _add_classes(found, sieve, source.walked.root)
     return found
 
