@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The helpers of one rule set as functions of words, and who of helpers.def
- * belongs to it.  The command line says which rules, see instance.c.
+ * The helpers of one rule set as functions of words, and which lines of helpers.def belong to it.
+ * The command line says which rules: see instance.c.
  */
 #ifndef PGTABLE_APPLY_H
 #define PGTABLE_APPLY_H
@@ -33,7 +33,7 @@
 #define RULES_SAVED(...) __VA_ARGS__
 #endif
 
-/* A word into what a helper takes, and what it gives into a word or a bool. */
+/* From a word to what a helper takes, and from what it gives to a word or a bool. */
 #define TAKES_pte(word) __pte(word)
 #define TAKES_pmd(word) __pmd(word)
 #define TAKES_pud(word) __pud(word)

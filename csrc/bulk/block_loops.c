@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What happens to a block between the loops of helpers, and the table of all rooms' loops.
- * Compiled once for each instruction set.
+ * What the driver does to a block between the loops of helpers, and the table of all loops of an
+ * instruction set.  Compiled once for each instruction set.
  */
 #include <string.h>
 
@@ -27,7 +27,7 @@ static void block_stream(void *out, const void *in, size_t n)
 #endif
 }
 
-/* Streamed stores are ordered before whatever the caller does next. */
+/* The caller's next stores must not become visible before the streamed ones. */
 static void block_stream_end(void)
 {
 #ifdef PGTABLE_HAS_STREAM

@@ -10,11 +10,11 @@
 #include "bulk/step.h"
 
 /*
- * Entries in a block: 2 KiB.  Small, so that work in the cache and traffic to memory
- * take turns often enough to overlap; four times as many made chains a fifth slower.
+ * Entries in a block: 2 KiB.  Blocks are small, so that work in the cache and traffic to memory
+ * overlap.  With four times as many entries, chains were a fifth slower.
  */
 #define BLOCK ((size_t)256)
-/* Blocks ahead of the one in work that memory is asked for, where it has to be asked. */
+/* How many blocks ahead of the current one memory is asked for, if it is asked at all. */
 #define AHEAD ((size_t)4)
 
 uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64_t arg)
@@ -41,7 +41,7 @@ static const void *entries_at(const void *base, size_t i)
 	return base ? (const char *)base + i * sizeof(uint64_t) : NULL;
 }
 
-/* While a block is worked on in the cache, memory would idle. */
+/* Else memory would be idle while a block is worked on in the cache. */
 static void prefetch_block(const struct call *call, size_t at)
 {
 	const char *in = entries_at(call->in, at);
@@ -55,7 +55,7 @@ static size_t number_of_maps(const struct call *call)
 	return call->nsteps - !pgtable_step_is_map(&call->steps[call->nsteps - 1]);
 }
 
-/* A step of the chain over entries from at on; in and out are where they lie now. */
+/* A step over n entries, number at and following.  in, out: where they lie now. */
 static uint64_t run_step(const struct call *call, const struct pgtable_step *step, const void *in,
 			 void *out, size_t at, size_t n)
 {
@@ -126,7 +126,7 @@ static int is_large(const struct call *call)
 	return call->n >= call->large_from;
 }
 
-/* One loop, nothing between load and store: no need of blocks. */
+/* Can one loop do everything between load and store?  Then blocks are not needed. */
 static int is_one_loop(const struct call *call, int stream)
 {
 	if (call->nsteps != 1)
@@ -155,8 +155,8 @@ static uint64_t run_one_loop(const struct call *call, int stream, size_t at, siz
 }
 
 /*
- * Entries before those that start at a cache line of what is written (or, by a test, read).
- * Large arrays of NumPy start 16 bytes into a page: each second vector would lie in two
+ * How many entries come before the first cache line of the memory that is written (of a test:
+ * read).  Large NumPy arrays start 16 bytes into a page.  There each second vector would lie in two
  * lines, which costs a fifth of the time.
  */
 static size_t entries_to_line(const struct call *call, int maps_alone, size_t first, size_t n)
@@ -176,7 +176,7 @@ static uint64_t run_blocks(const struct call *call, int maps_alone, int stream, 
 	for (size_t done = 0; done < n; done += len) {
 		size_t left = n - done;
 
-		/* the first one is short, if need be, and aligns all others */
+		/* a short first block aligns all others */
 		if (done || !len)
 			len = left < BLOCK ? left : BLOCK;
 		if (call->loops->block->ask_ahead && left >= (AHEAD + 1) * BLOCK)

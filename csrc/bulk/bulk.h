@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The one way into compiled helpers: tables of loops, and a driver that runs
- * any chain of them over memory in one pass.  A loop built elsewhere (out of a
- * kernel tree) is driven by the same code as ours.
+ * The way into compiled helpers: tables of loops, and a driver that runs any chain of them over
+ * memory in one pass.  The driver runs the loops of kernel trees as it runs ours.
  *
- * Buffers hold entries as native 64-bit words at any alignment.  Callers have
- * checked lengths; input and output are disjoint or start at the same byte.
+ * Buffers hold entries as native 64-bit words at any alignment.  The caller checks lengths. Input
+ * and output are disjoint or start at the same byte.
  */
 #ifndef PGTABLE_BULK_H
 #define PGTABLE_BULK_H
@@ -22,7 +21,7 @@ struct pgtable_walk_loops;
 /* Bytes of a cache line. */
 #define PGTABLE_LINE 64
 
-/* What a loop was really compiled for; every loop returns its own. */
+/* The instruction set that a loop was compiled for.  Every loop returns it. */
 enum pgtable_isa_id {
 	PGTABLE_ISA_SCALAR,
 	PGTABLE_ISA_BASELINE,	/* what every processor of the architecture has */
@@ -31,8 +30,8 @@ enum pgtable_isa_id {
 };
 
 /*
- * The second argument of a helper is one per entry (args) or, with args NULL,
- * the same for all (arg).  Helpers without one ignore both.
+ * A helper's second argument: args has one for each entry; if args is NULL, all entries get arg.
+ * Helpers without a second argument ignore both.
  */
 typedef int pgtable_map_loop(const void *in, const void *args, uint64_t arg,
 			     void *out, size_t n);
@@ -55,7 +54,7 @@ struct pgtable_helper {
 
 /* What the driver does to a block between the loops of helpers. */
 struct pgtable_block_loops {
-	/* Is it quicker to ask for memory ahead, or does the processor do better by itself? */
+	/* Is it quicker to ask for memory ahead?  Some processors do better by themselves. */
 	int ask_ahead;
 	/* copies to memory that is not read again soon, past the caches */
 	void (*stream)(void *out, const void *in, size_t n);
@@ -69,7 +68,7 @@ struct pgtable_block_loops {
 	uint64_t (*count_both)(const uint8_t *a, const uint8_t *b, size_t n);
 };
 
-/* Each room's own loops, compiled for one instruction set. */
+/* The loops of each directory, compiled for one instruction set. */
 struct pgtable_loops {
 	int isa;	/* enum pgtable_isa_id */
 	const struct pgtable_block_loops *block;
@@ -91,7 +90,7 @@ struct pgtable_instance {
 };
 
 struct pgtable_step {
-	const struct pgtable_helper *helper;	/* NULL: several in one, which the form computes */
+	const struct pgtable_helper *helper;	/* NULL: the form stands for several helpers */
 	const void *arguments;
 	uint64_t argument;
 	const struct pgtable_form *form;		/* of a map that has one, or NULL */
@@ -108,8 +107,8 @@ uint64_t pgtable_one(const struct pgtable_helper *helper, uint64_t entry, uint64
  *   where_test   asked of the input, or NULL
  *   where        0 or 1 per entry, or NULL
  *   out          words, or 0/1 bytes for a test; NULL: count
- *   otherwise    what out gets where not; NULL: it keeps its own
- *   large_from   of so many entries on: more than the caches hold
+ *   otherwise    what out gets for the other entries; NULL: out stays as it is there
+ *   large_from   from so many entries on, the caches are too small
  */
 uint64_t pgtable_run(const struct pgtable_loops *loops,
 		     const struct pgtable_step *steps, size_t nsteps,
@@ -117,10 +116,10 @@ uint64_t pgtable_run(const struct pgtable_loops *loops,
 		     const void *in, void *out, const void *otherwise, size_t n,
 		     size_t large_from, unsigned threads);
 
-/* Does processor and operating system allow instances of that name? */
+/* Do the processor and the operating system allow this instruction set? */
 int pgtable_isa_usable(const char *isa);
 
-/* Every instance that was compiled in; ends with NULL. */
+/* All compiled instances; NULL is the end. */
 extern const struct pgtable_instance *const pgtable_instances[];
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A loop is nothing but the helper's own text over an array; the compiler makes
- * it vector code for whatever instruction set this file is being built for.
+ * A loop applies the helper's own text to an array.  The compiler makes vector code of it, for the
+ * instruction set that this file is compiled for.
  */
 #ifndef PGTABLE_BULK_LOOPS_H
 #define PGTABLE_BULK_LOOPS_H
@@ -18,14 +18,14 @@
 #define PGTABLE_THIS_ISA PGTABLE_ISA_BASELINE
 #endif
 
-/* The name of what each instruction set has one of; the command line says PGTABLE_ISA=avx2. */
+/* A name with the instruction set at its end.  The command line says PGTABLE_ISA=avx2. */
 #define PGTABLE_JOIN_(name, isa) name##_##isa
 #define PGTABLE_JOIN(name, isa) PGTABLE_JOIN_(name, isa)
 #define PGTABLE_OF_ISA(name) PGTABLE_JOIN(name, PGTABLE_ISA)
 
 /*
- * Is memory asked for ahead?  Processors with AVX-512 do it themselves: asking cost Zen 4
- * in place what it gives Zen 3, and made no difference to stores past the caches.
+ * Is memory asked for ahead?  Processors with AVX-512 do well without: asking made loops in place
+ * on Zen 4 as much slower as it makes them faster on Zen 3.
  */
 #ifdef __AVX512F__
 #define PGTABLE_ASK_AHEAD 0
@@ -37,9 +37,9 @@
 typedef uint64_t pgtable_word __attribute__((aligned(1), may_alias));
 
 /*
- * Input and output are disjoint or the same, so no iteration waits for another.
- * Four vectors a round: with one, counting takes as long as computing.  Where
- * the compiler's time counts more (a kernel tree on first use), PGTABLE_NO_UNROLL.
+ * Input and output are disjoint or the same, so no iteration depends on another.  A round has four
+ * vectors: with one, counting rounds takes as long as computing.  PGTABLE_NO_UNROLL is for kernel
+ * trees, where the time to compile counts more.
  */
 #if defined(PGTABLE_SCALAR)
 #define PGTABLE_INDEPENDENT
@@ -57,8 +57,8 @@ typedef uint64_t pgtable_word __attribute__((aligned(1), may_alias));
 		statement
 
 /*
- * A helper comes in as apply_<name>(entry, argument).  _1 loops are of helpers
- * with the entry alone; _2 loops take one argument each, or one for all.
+ * A helper is called as apply_<name>(entry, argument).  _1 loops are of helpers that take the entry
+ * alone.  _2 loops take an argument for each entry, or one for all.
  */
 #define PGTABLE_BODY_1(name, SET)					\
 	(void)args;							\

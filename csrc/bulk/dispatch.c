@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Which instruction sets the processor has and the operating system saves. */
+/* Which instruction sets the processor has, and whose registers the operating system saves. */
 #include "bulk/bulk.h"
 
 #include <string.h>

@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-/* Less than this is done before a thread has started. */
+/* A smaller part is finished before a thread could start. */
 #define PGTABLE_MIN_PART ((size_t)64 * 1024)
 #define PGTABLE_GRAIN ((size_t)512)
 
@@ -57,7 +57,7 @@ static void run_parts(pgtable_part *run, void *context, size_t n, unsigned parts
 		started[i] = !pthread_create(&thread[i], NULL, run_part, &part[i]);
 	run_part(&part[0]);
 	for (unsigned i = 1; i < parts; i++) {
-		/* No thread to be had: the work is done all the same. */
+		/* if no thread could start, this one does its part */
 		if (started[i])
 			pthread_join(thread[i], NULL);
 		else

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Stores past the caches, as wide as the instruction set has them. */
+/* Stores past the caches, as wide as the instruction set allows. */
 #ifndef PGTABLE_STREAM_H
 #define PGTABLE_STREAM_H
 

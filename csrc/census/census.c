@@ -10,14 +10,14 @@
 #include "bulk/parallel.h"
 
 #define KEYS PGTABLE_CENSUS_KEYS
-/* Entries ahead of those in work that memory is asked for. */
+/* How many entries ahead memory is asked for. */
 #define AHEAD ((size_t)1024)
-/* A further thread needs counters of its own: it pays at so many times what others pay at. */
+/* A further thread needs counters of its own, so it pays only for so many times more entries. */
 #define WORTH 8
 
 /*
- * Counters are small so that many fit the caches; before one can overflow, all go
- * to total, which is made only then.
+ * Counters are small, so that many fit the caches.  Before one can overflow, all are added to
+ * total, which is allocated only then.
  */
 struct pgtable_census {
 	const struct pgtable_loops *loops;
@@ -26,7 +26,7 @@ struct pgtable_census {
 	struct pgtable_kinds kinds;
 };
 
-/* Zeroed memory of which only the pages that are touched are ever made. */
+/* Zeroed memory.  The system makes a page of it when the page is first used. */
 static void *new_pages(size_t size)
 {
 #ifdef MAP_ANONYMOUS
@@ -140,7 +140,7 @@ static void add_part(void *context, unsigned index, size_t first, size_t n)
 	census->loops->census->count_kinds(&census->kinds, in + (n - last) * sizeof(uint64_t), last, NULL);
 }
 
-/* One more part for each further thread; it is thrown away after being added. */
+/* Each further thread counts into a census of its own, which is then added and freed. */
 static int add_in_parts(struct pgtable_census *census, struct add *add, size_t n, unsigned parts)
 {
 	int err = 0;
@@ -161,7 +161,7 @@ static int add_in_parts(struct pgtable_census *census, struct add *add, size_t n
 	return err;
 }
 
-/* Before a counter of 32 bits could overflow. */
+/* Move counts to total before a counter of 32 bits could overflow. */
 static int make_room(struct pgtable_census *census, size_t n)
 {
 	if (n <= UINT32_MAX - census->pending)
@@ -216,7 +216,7 @@ static void put_row(struct rows *rows, uint32_t key)
 	rows->n++;
 }
 
-/* Counters that are looked at together, for most are 0. */
+/* So many counters are looked at together, for most are 0. */
 #define GROUP 32
 
 static int any_counted(const uint32_t *counts)

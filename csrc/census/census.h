@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One histogram over everything but the frame: every count of every test of an
- * entry follows from it.
+ * A histogram of entries by all bits but the frame.  The count of any test of an entry follows from
+ * it.
  */
 #ifndef PGTABLE_CENSUS_H
 #define PGTABLE_CENSUS_H
@@ -24,24 +24,23 @@ struct pgtable_census_loops {
 struct pgtable_census *pgtable_census_new(const struct pgtable_loops *loops);
 void pgtable_census_free(struct pgtable_census *census);
 
-/* Forget what was counted, and go on with that instruction set. */
+/* Set all counts to 0, and use this instruction set from now on. */
 void pgtable_census_clear(struct pgtable_census *census, const struct pgtable_loops *loops);
 
 /*
- * Count n more entries, fewer than 2^32 at a time.  Returns 0, or -1 without memory
- * or for more (nothing counted).
+ * Count n more entries, fewer than 2^32.  Returns 0; or -1, and counts nothing, for more entries or
+ * without memory.
  */
 int pgtable_census_add(struct pgtable_census *census, const void *in, size_t n,
 		       unsigned threads);
 
-/* The same of one table, while the memory of the next one (or NULL) is asked for. */
+/* Count one table, and ask for the memory of the next one (or NULL) meanwhile. */
 int pgtable_census_add_table(struct pgtable_census *census, const void *in, size_t n,
 			     const void *next);
 
 /*
- * The kinds of entries seen, in ascending order: one entry that stands for all
- * of its kind, and how many there were.  At most capacity rows are written;
- * returns how many there are.
+ * List the kinds of entries in ascending order: an entry that stands for its kind, and the count.
+ * Writes at most capacity rows; returns how many kinds there are.
  *
  * The stand-in has bits 0 to 11 and 57 to 63 of its kind.  Bit 52 is set for
  * any of 52 to 56, bit 30 for any of the frame's bits 12 to 51: no test

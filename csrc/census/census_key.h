@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a census tells apart, everything of an entry but its frame, and where it counts.
+ * The key of an entry in a census, which has all bits but the frame, and the counters.
  *
  *	key	entry
  *	0..11	0..11
@@ -22,7 +22,7 @@
 #define CENSUS_IGNORED_BIT ((uint32_t)1 << 13)
 #define CENSUS_TOP_SHIFT 14
 
-/* In halves of 32 bits, so that a vector unit takes twice as many at a time. */
+/* Works on halves of 32 bits: a vector has twice as many of these. */
 static inline uint32_t pgtable_census_key(uint64_t entry)
 {
 	uint32_t low = (uint32_t)entry, high = (uint32_t)(entry >> 32);
@@ -35,7 +35,7 @@ static inline uint32_t pgtable_census_key(uint64_t entry)
 	       high >> 25 << CENSUS_TOP_SHIFT;
 }
 
-/* An entry that stands for all of a key; one bit stands for "any of".  Ascends with it. */
+/* The entry that stands for a key: one bit stands for "any of these".  It ascends with the key. */
 static inline uint64_t pgtable_census_stand_in(size_t key)
 {
 	uint64_t entry = key & CENSUS_LOW_MASK;
@@ -45,20 +45,20 @@ static inline uint64_t pgtable_census_stand_in(size_t key)
 	return entry | (uint64_t)(key >> CENSUS_TOP_SHIFT) << 57;
 }
 
-/* Kinds that are listed; with more of them all counters are looked at. */
+/* How many kinds are listed.  If there are more, all counters are looked at. */
 #define PGTABLE_LISTED_KINDS 1024
 #define PGTABLE_USUAL_KINDS 16
 
 /*
- * Counters by key, and the kinds that were seen, in the order in which they were.
- * usual: kinds that the last blocks were made of, so that the next are asked for them.
- * found: how many of each these had, as long as that is not counted yet.
+ * Counters by key, and the kinds in the order in which they were seen.  usual: the kinds of the
+ * last blocks; the next blocks are compared with these first.  found: how many entries of each
+ * usual kind were found and are not in the counters yet.
  */
 struct pgtable_kinds {
 	unsigned nusual;
 	uint32_t usual[PGTABLE_USUAL_KINDS];
 	uint32_t found[PGTABLE_USUAL_KINDS];
-	size_t n;	/* may be more than are listed */
+	size_t n;	/* may be more than the list has */
 	uint32_t listed[PGTABLE_LISTED_KINDS];
 	uint32_t count[PGTABLE_CENSUS_KEYS];
 };

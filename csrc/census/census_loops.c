@@ -2,11 +2,10 @@
 /*
  * The loop of a census, for whatever instruction set this is compiled for.
  *
- * Tables hold few kinds in any one place.  So of each block all entries of the kinds
- * that the blocks before were made of are found by comparing vectors and added at
- * once, then those of the kind of the first that is left, until few are or kinds
- * are rare.  That costs the same in whatever order kinds come, and no counter waits
- * for its own last store.
+ * Neighbours in a table are of few kinds.  So a block is first compared with the kinds of the
+ * blocks before, and all entries of a kind are added at once.  Then it is compared with the kind of
+ * the first entry that is left, and so on, until few entries are left or a kind is rare.  The time
+ * does not depend on the order of kinds, and no counter waits for its own last store.
  */
 #include "bulk/bulk_loops.h"
 #include "census/census.h"
@@ -18,7 +17,7 @@ static inline void census_each(struct pgtable_kinds *kinds, const uint32_t *keys
 		pgtable_add_kind(kinds, keys[i], 1);
 }
 
-/* A block: as many entries as a mask has bits. */
+/* Entries in a block: as many as a mask has bits. */
 #define CENSUS_BLOCK ((size_t)64)
 
 #if defined(__AVX512BW__) && !defined(PGTABLE_SCALAR)
@@ -57,7 +56,7 @@ static inline __mmask16 census_equal(const uint32_t *keys, __m512i key)
 	return _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(keys), key);
 }
 
-/* Which keys of a block are this one: a mask in their order. */
+/* The keys of a block that equal this one, as a mask in their order. */
 static inline uint64_t census_find(const uint32_t *keys, uint32_t key)
 {
 	__m512i all = _mm512_set1_epi32((int)key);
@@ -115,7 +114,7 @@ static inline uint32_t census_find_32(const uint32_t *keys, __m256i key)
 	return (uint32_t)_mm256_movemask_epi8(_mm256_packs_epi16(a, b));
 }
 
-/* Which keys of a block are this one: a mask in the order of census_place(). */
+/* The keys of a block that equal this one, as a mask in the order of census_place(). */
 static inline uint64_t census_find(const uint32_t *keys, uint32_t key)
 {
 	__m256i all = _mm256_set1_epi32((int)key);
@@ -170,11 +169,11 @@ static inline unsigned census_place(unsigned bit)
 #endif
 
 #ifdef CENSUS_PEELS
-/* A kind that a block has fewer of is rare: not worth looking for all of it. */
+/* A kind with fewer entries in a block is rare: comparing with it does not pay. */
 #define CENSUS_RARE 3
-/* So few are counted one by one. */
+/* So few entries are counted one by one. */
 #define CENSUS_FEW 8
-/* Blocks after which it is asked again which kinds are usual: those of a table. */
+/* After so many blocks, a table, the usual kinds are chosen again. */
 #define CENSUS_SPAN 8
 
 static inline uint32_t census_first(const uint32_t *keys, uint64_t left)
@@ -182,7 +181,7 @@ static inline uint32_t census_first(const uint32_t *keys, uint64_t left)
 	return keys[census_place((unsigned)__builtin_ctzll(left))];
 }
 
-/* All entries of the usual kinds, without a branch on what is found.  Returns the others. */
+/* Count the entries of usual kinds, without a branch on what is found.  Returns the others. */
 static inline uint64_t census_usual(struct pgtable_kinds *kinds, const uint32_t *keys)
 {
 	uint64_t left = ~(uint64_t)0;
@@ -196,7 +195,7 @@ static inline uint64_t census_usual(struct pgtable_kinds *kinds, const uint32_t 
 	return left;
 }
 
-/* A kind that a block has so many of is usual from now on. */
+/* A kind with so many entries in a block becomes usual. */
 static inline void census_add_usual(struct pgtable_kinds *kinds, uint32_t key, uint32_t n)
 {
 	if (kinds->nusual == PGTABLE_USUAL_KINDS) {
@@ -232,7 +231,7 @@ static inline void census_block(struct pgtable_kinds *kinds, const char *in)
 		pgtable_add_kind(kinds, census_first(keys, left), 1);
 }
 
-/* Add what was found in so many blocks, and keep the kinds that are still usual. */
+/* Add what was found in these blocks to the counters, and keep the kinds that are still usual. */
 static inline void census_settle(struct pgtable_kinds *kinds, size_t blocks)
 {
 	unsigned n = kinds->nusual;
@@ -249,7 +248,7 @@ static inline void census_settle(struct pgtable_kinds *kinds, size_t blocks)
 	}
 }
 #else
-/* Without a way to get a mask out of a vector: runs, of which tables are full, at once. */
+/* Here no mask can be made from a vector.  Tables have many runs of a kind: add four at once. */
 static inline void census_block(struct pgtable_kinds *kinds, const char *in)
 {
 	const pgtable_word *src = (const void *)in;
@@ -281,7 +280,7 @@ static void census_count_kinds(struct pgtable_kinds *kinds, const void *entries,
 	size_t done = 0, blocks = 0;
 
 	for (; n - done >= CENSUS_BLOCK; done += CENSUS_BLOCK) {
-		/* memory would idle while a block is counted */
+		/* else memory would be idle while a block is counted */
 		if (ahead)
 			for (size_t i = 0; i < CENSUS_BLOCK; i += 64 / sizeof(*in))
 				__builtin_prefetch((const pgtable_word *)ahead + done + i);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "form/form.h"
 
-#define PGTABLE_SHSTK 0	/* only bits are used here: they are the same with and without */
+#define PGTABLE_SHSTK 0	/* this file uses only bits, which do not depend on these two */
 #define CONFIG_X86_SHADOW_STACK 1
 #include "helpers/pgtable_types.h"
 
@@ -9,9 +9,8 @@
 _Static_assert(PGTABLE_FORM_SHIFT == _PAGE_BIT_COW - _PAGE_BIT_DIRTY, "where Cow is");
 
 /*
- * Entries to try: every setting of Write, Dirty and Cow, on nothing, on
- * everything, on each single other bit, on all but one, on what tables have,
- * and on noise.
+ * Entries to try: every setting of Write, Dirty and Cow, together with: no other bit, all other
+ * bits, each other bit alone, all others but one, the usual bits of a table entry, and noise.
  */
 #define STATES 8
 #define NOISES 14
@@ -31,7 +30,7 @@ static uint64_t background(size_t i)
 	i -= BITS;
 	if (!i)
 		return _PAGE_PRESENT | _PAGE_ACCESSED;
-	/* multiples of an odd constant, the golden ratio's: bits in no order */
+	/* multiples of an odd constant, derived from the golden ratio, look random */
 	return i * (uint64_t)0x9e3779b97f4a7c15;
 }
 
@@ -61,7 +60,7 @@ static uint64_t run_map(const struct pgtable_helper *helper, uint64_t arg, uint6
 	return entry;
 }
 
-/* What the form must be, if there is one. */
+/* The only form that the helper can have, from what it does to single bits. */
 static void guess_form(const struct pgtable_helper *helper, uint64_t arg, struct pgtable_form *form)
 {
 	*form = (struct pgtable_form){ .set = run_map(helper, arg, 0) };
@@ -102,8 +101,8 @@ static int run_test(const struct pgtable_helper *helper, uint64_t entry)
 }
 
 /*
- * What is true (negate: false) for one value of some bits only: from an entry that has
- * it, turning over one of these bits takes it away.
+ * The bits that the test looks at, found from an entry for which it is true (negate: false).
+ * Changing one of these bits makes it false.
  */
 static uint64_t bits_that_matter(const struct pgtable_helper *helper, int negate, uint64_t entry)
 {
@@ -130,7 +129,7 @@ static int guess_condition(const struct pgtable_helper *helper, int negate,
 	return 1;
 }
 
-/* The same of an entry that does not owe it to the first value. */
+/* Find the second value likewise, from an entry that does not have the first one. */
 static int guess_other(const struct pgtable_helper *helper, const uint64_t *probes,
 		       struct pgtable_condition *condition)
 {
@@ -159,7 +158,7 @@ static int agree(const struct pgtable_helper *helper, const struct pgtable_condi
 	return 1;
 }
 
-/* On each probe with the value put in, and with one bit of that turned over. */
+/* Do they agree on each probe with the value put in, and with one bit of it changed? */
 static int agree_around(const struct pgtable_helper *helper, const uint64_t *probes,
 			const struct pgtable_condition *condition, uint64_t mask, uint64_t value)
 {
@@ -181,7 +180,7 @@ static int is_condition(const struct pgtable_helper *helper, const uint64_t *pro
 		agree_around(helper, probes, condition, condition->or_mask, condition->or_value));
 }
 
-/* A bit that must be set is one that must not be clear: no value is quickest to compare with. */
+/* Comparing with 0 is quickest.  A bit that must be set is a bit that must not be clear. */
 static void prefer_zero(struct pgtable_condition *condition)
 {
 	int one_bit = condition->mask && !(condition->mask & (condition->mask - 1));
@@ -210,7 +209,7 @@ int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_con
 	return 0;
 }
 
-/* The form of first, then second: what becomes of each bit, followed through both. */
+/* The form of both in this order, found by following each bit through both. */
 static struct pgtable_form compose(const struct pgtable_form *first, const struct pgtable_form *second)
 {
 	struct pgtable_form both = {

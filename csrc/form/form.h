@@ -45,14 +45,14 @@ struct pgtable_condition {
 /* Loops over forms and conditions, for one instruction set. */
 struct pgtable_form_loops {
 	void (*map)(const struct pgtable_form *form, const void *in, void *out, size_t n);
-	/* the same for more than the caches hold */
+	/* the same, if the caches are too small for the entries */
 	void (*map_large)(const struct pgtable_form *form, const void *in, void *out, size_t n);
-	/* the same for results that are not read again soon: past the caches */
+	/* the same, and the results are stored past the caches */
 	void (*map_stream)(const struct pgtable_form *form, const void *in, void *out, size_t n);
-	/* where the condition holds (one without either); elsewhere out gets otherwise */
+	/* if the condition (without either) holds for an entry, else out gets otherwise */
 	void (*map_if)(const struct pgtable_form *form, const struct pgtable_condition *condition,
 		       const void *in, const void *otherwise, void *out, size_t n);
-	/* where the byte of an entry is not 0; elsewhere out gets otherwise */
+	/* if the entry's byte of where is not 0, else out gets otherwise */
 	void (*map_where)(const struct pgtable_form *form, const uint8_t *where,
 			  const void *in, const void *otherwise, void *out, size_t n);
 	void (*test)(const struct pgtable_condition *condition, const void *in, uint8_t *out,
@@ -61,22 +61,20 @@ struct pgtable_form_loops {
 };
 
 /*
- * The form of a map of the entry alone, or with its argument fixed; returns 0
- * if it has none (then *form is undefined).
+ * Find the form of a map, with this argument.  Returns 0 if it has none; then *form is undefined.
  */
 int pgtable_form_of_map(const struct pgtable_helper *helper, uint64_t arg,
 			struct pgtable_form *form);
 
 /*
- * The same for a test of the entry alone.  One with an argument has none: it may be true
- * for entries that no list of others would make one think of.
+ * Find the condition of a test likewise.  A test with an argument has none: it may depend on the
+ * argument in ways that trying a few would not show.
  */
 int pgtable_form_of_test(const struct pgtable_helper *helper, struct pgtable_condition *condition);
 
 /*
- * Write to fused what does the same as the steps, with neighbours that have a
- * form made into one; forms is where these go.  Both have room for nsteps.
- * Returns how many steps are left.  Steps that have a form come with it.
+ * Write to fused steps that do the same as these, with neighbours that have a form made into one;
+ * forms gets their forms.  Both have room for nsteps.  Returns the number of fused steps.
  */
 size_t pgtable_fuse(const struct pgtable_step *steps, size_t nsteps,
 		    struct pgtable_step *fused, struct pgtable_form *forms);

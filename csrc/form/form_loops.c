@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Loops over closed forms (form.h).  There is one for each shape that a form may have,
- * since most of a loop's time is what it need not do: a shape is a constant argument of
- * functions that are always inlined.  A loop goes in rounds of two cache lines.
+ * Loops over closed forms (form.h).  There is a loop for each shape of a form, so that no loop
+ * computes what its form does not need.  The shape is a constant argument of functions that are
+ * always inlined.  A loop goes in rounds of two cache lines.
  */
 #include <string.h>
 
 #include "form/form_vectors.h"
 
-/* What a form does beside keeping bits; an argument that is always a constant. */
+/* What a form does, beside keeping bits.  Always a constant argument. */
 enum shape {
 	SETS = 1,
 	TO_COW = 2,
@@ -109,7 +109,7 @@ static void map_form_large(const struct pgtable_form *form, const void *in, void
 static void map_form_stream(const struct pgtable_form *form, const void *in, void *out, size_t n)
 {
 #ifdef PGTABLE_HAS_STREAM
-	/* such a store needs a whole vector, which out has to start at */
+	/* such a store needs aligned memory */
 	if ((uintptr_t)out % sizeof(words) == 0) {
 		map_to(form, in, out, n, PAST_CACHES);
 		return;
@@ -118,7 +118,7 @@ static void map_form_stream(const struct pgtable_form *form, const void *in, voi
 	map_form_large(form, in, out, n);
 }
 
-/* A map with where: condition or where say which entries, otherwise what the others become. */
+/* A map of some entries: condition or where choose them, and the others get otherwise. */
 struct map_where {
 	struct pgtable_form form;
 	struct pgtable_condition condition;
@@ -173,7 +173,7 @@ ALWAYS_INLINE void where_by_shape(struct map_where map, enum choice choice, int 
 	}
 }
 
-/* What is kept is mostly what came in: loaded once, it takes a third less time. */
+/* Mostly the others keep their input.  Loading it once takes a third less time. */
 ALWAYS_INLINE void where_loop(struct map_where map, enum choice choice)
 {
 	if (map.otherwise == map.in)
@@ -251,7 +251,7 @@ static void test_condition(const struct pgtable_condition *condition, const void
 	}
 }
 
-/* Subtracts all ones for each entry of the rounds that meets the condition. */
+/* Subtract all ones, which is -1, for each entry that meets the condition. */
 ALWAYS_INLINE void count_rounds(struct pgtable_condition condition, const void *in, size_t n,
 				int either, words *met)
 {
@@ -268,7 +268,7 @@ ALWAYS_INLINE void count_rounds(struct pgtable_condition condition, const void *
 	}
 }
 
-/* One comparison (or two) and one subtraction a vector, whatever the test. */
+/* Every test takes one comparison (or two) and one subtraction for each vector. */
 static uint64_t count_condition(const struct pgtable_condition *condition, const void *in, size_t n)
 {
 	words met[ROUND_VECTORS] = { 0 };

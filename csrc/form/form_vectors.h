@@ -17,7 +17,7 @@
 #define ROUND (2 * PGTABLE_LINE)
 #define ROUND_WORDS (ROUND / sizeof(uint64_t))
 
-/* How far ahead, in bytes, memory is asked for.  More made reading slower. */
+/* How many bytes ahead memory is asked for.  A larger distance made reading slower. */
 #define FORM_AHEAD (PGTABLE_ASK_AHEAD ? 512 : 0)
 
 #ifdef PGTABLE_SCALAR
@@ -35,13 +35,13 @@ typedef uint64_t words __attribute__((vector_size(PGTABLE_VECTOR), aligned(1), m
 #endif
 #define ROUND_VECTORS (ROUND / sizeof(words))
 
-/* Vector k of the round that starts at a byte. */
+/* Vector k of the round that begins at this byte. */
 ALWAYS_INLINE words load(const void *in, size_t at, size_t k)
 {
 	words v = *(const words *)((const char *)in + at + k * sizeof(words));
 
 #ifdef HAS_MASKS
-	/* Else gcc loads a vector as often as it is used, which takes as long as storing it. */
+	/* else gcc loads the vector for each use, and a load takes as long as a store */
 	__asm__("" : "+v"(v));
 #endif
 	return v;
@@ -58,7 +58,7 @@ ALWAYS_INLINE void prefetch_ahead(const void *in, size_t at)
 		__builtin_prefetch((const void *)((uintptr_t)in + at + FORM_AHEAD + i));
 }
 
-/* Entries in whole rounds; what is left has a loop of its own. */
+/* How many entries whole rounds have.  The rest has a loop of its own. */
 static inline size_t in_rounds(size_t n)
 {
 	return n / ROUND_WORDS * ROUND_WORDS;
@@ -69,7 +69,7 @@ static inline uint64_t word_at(const void *words, size_t i)
 	return ((const pgtable_word *)words)[i];
 }
 
-/* All ones for an entry that has the value: comparing vectors gives just that. */
+/* All ones for an entry that has the value: that is what comparing vectors gives. */
 ALWAYS_INLINE words ones_if_value(words v, uint64_t mask, uint64_t value)
 {
 #ifdef PGTABLE_SCALAR
@@ -80,8 +80,8 @@ ALWAYS_INLINE words ones_if_value(words v, uint64_t mask, uint64_t value)
 }
 
 /*
- * Which entries of a vector are chosen: a bit each if there are masks of bits, else all ones
- * or none.  Masks need one instruction if some or none of the condition's bits must be set.
+ * Which entries of a vector are chosen: with mask registers one bit for each, else all ones or 0.
+ * Making a mask takes one instruction if the condition is "some bit set" or "no bit set".
  */
 enum choice { BY_BYTE, IF_SOME_SET, IF_NONE_SET, IF_NOT_VALUE, IF_VALUE };
 
@@ -140,7 +140,7 @@ ALWAYS_INLINE words choose(chosen chosen, words yes, words no)
 	return no ^ ((no ^ yes) & chosen);
 }
 
-/* One loop for both: what is negated is flipped. */
+/* One loop for both: a negated condition flips the result. */
 static inline enum choice choice_of(const struct pgtable_condition *condition)
 {
 	(void)condition;
@@ -148,7 +148,7 @@ static inline enum choice choice_of(const struct pgtable_condition *condition)
 }
 #endif
 
-/* Those whose byte is not 0, of as many bytes as words has entries. */
+/* Entries whose byte is not 0; there is a byte for each entry of a vector. */
 static inline chosen chosen_by(const uint8_t *where)
 {
 #ifdef PGTABLE_SCALAR

@@ -10,7 +10,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Never freed, for the handler may look at any; one with start 0 is free to be used again. */
+/*
+ * Guards are never freed, since the handler may look at any.  One with start 0 can be
+ * used again.
+ */
 struct pgtable_guard {
 	_Atomic(uintptr_t) start;
 	_Atomic(uintptr_t) end;
@@ -23,7 +26,7 @@ static size_t used;
 static uintptr_t page_mask;
 static struct sigaction before;
 
-/* What is not ours, as if we were not there. */
+/* A signal about memory that is not guarded goes to the former handler. */
 static void pass_on(int number, siginfo_t *info, void *context)
 {
 	static _Thread_local int passing;
@@ -42,7 +45,7 @@ static void pass_on(int number, siginfo_t *info, void *context)
 	passing--;
 }
 
-/* Of the memory that a guard has, give what follows an address zeros. */
+/* Map zeros over a guard's memory, from an address on. */
 static int replace_from(struct pgtable_guard *guard, uintptr_t at)
 {
 	uintptr_t start = atomic_load(&guard->start), end = atomic_load(&guard->end);
@@ -50,7 +53,7 @@ static int replace_from(struct pgtable_guard *guard, uintptr_t at)
 
 	if (!start || at < start || at >= end)
 		return 0;
-	/* first: no thread may read zeros and find that nothing was lost */
+	/* this comes first: no thread may read zeros and be told that nothing was lost */
 	atomic_store(&guard->lost, 1);
 	return mmap((void *)page, end - page, PROT_READ,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
@@ -119,7 +122,7 @@ void pgtable_guard_remove(struct pgtable_guard *guard)
 {
 	if (!guard || !atomic_exchange(&guard->start, 0))
 		return;
-	/* unless somebody has put another one there, which may call ours */
+	/* another library may have set a handler meanwhile, which may call this one */
 	if (!--used && is_installed())
 		sigaction(SIGBUS, &before, NULL);
 }
