@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Time in ticks, and how many core cycles go into one.  The processor's time
- * stamps count at a constant rate, its cores do not run at it.
+ * Time in ticks, and the number of core cycles in a tick.  Time stamps count at a constant rate,
+ * which is not the rate of the cores.
  */
 #ifndef PGTABLE_COST_CLOCK_H
 #define PGTABLE_COST_CLOCK_H
@@ -25,7 +25,7 @@ static inline uint64_t ticks_now(void)
 	return __rdtsc();
 }
 
-/* Nothing of what is timed may begin before, or end after. */
+/* The timed code may neither begin before this nor end after it. */
 static inline uint64_t ticks_before(void)
 {
 	uint64_t now;
@@ -65,8 +65,8 @@ static inline uint64_t ticks_after(void)
 #define CHAIN_UNROLLED 64
 
 /*
- * Additions that wait for each other, of one cycle each on every processor.  Of
- * registers: some processors add constants without taking any time.
+ * Additions that depend on each other: each takes one cycle on every processor.  They add
+ * registers, since some processors add constants in no time.
  */
 static inline uint64_t run_chain(uint64_t rounds)
 {
@@ -84,7 +84,7 @@ static inline uint64_t run_chain(uint64_t rounds)
 
 #define WIDE_UNROLLED 64
 
-/* As many additions, of which four at a time wait for nothing but themselves. */
+/* The same number of additions, in four chains that do not depend on each other. */
 static inline uint64_t run_wide(uint64_t rounds)
 {
 	uint64_t a = rounds, b = rounds, c = rounds, d = rounds, step = rounds | 1;

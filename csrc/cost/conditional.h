@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The cow and saved_dirty rules with the branches that the patch and the merged
- * text have.  pgtable.h and pgtable_saved_dirty.h compute the same by shifting
- * and masking, so that a loop over it is vector code; what is asked here is what
- * the branches cost.  To be included in front of them.
+ * The rules cow and saved_dirty with the branches of the patch and of the merged text. pgtable.h
+ * and pgtable_saved_dirty.h compute the same by shifts and masks, so that a loop becomes vector
+ * code.  Here the cost of the branches is measured.  Include this before those.
  */
 #ifndef PGTABLE_CONDITIONAL_H
 #define PGTABLE_CONDITIONAL_H
@@ -42,8 +41,8 @@ static inline bool lvl##_write(lvl##_t lvl)					\
 }
 
 /*
- * mkcow and clear_cow are unconditional, so their callers ask whether the entry
- * is dirty; the feature is tested inside of them, for the entries that are.
+ * mkcow and clear_cow are unconditional, so their callers test whether the entry is dirty.  They
+ * test the feature themselves, so only for dirty entries.
  */
 #define CONDITIONAL_MOVES(lvl)							\
 static inline lvl##_t lvl##_wrprotect(lvl##_t lvl)				\

@@ -21,7 +21,7 @@ static int open_event(uint64_t event, int leader)
 		.size = sizeof(attr),
 		.config = event,
 		.read_format = PERF_FORMAT_GROUP,
-		/* all the time or not at all: shares of the time would be guesses */
+		/* they must count all the time: an estimate from a share of it is a guess */
 		.pinned = leader < 0,
 		.exclude_kernel = 1,
 		.exclude_hv = 1,

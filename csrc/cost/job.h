@@ -14,7 +14,7 @@ typedef void cost_loop(const uint64_t *in, uint64_t *out, size_t n, uint64_t arg
 struct task {
 	cost_loop *loop;
 	const uint64_t *source;		/* pool_entries of them */
-	const uint64_t *expected;	/* what the loop must make of them */
+	const uint64_t *expected;	/* what the loop must give for them */
 	uint64_t arg;
 	int in_memory;			/* a large array instead of a table */
 };
@@ -32,7 +32,7 @@ struct job {
  *   library PATH
  *   task LIBRARY SOURCE EXPECTED ARGUMENT IN_MEMORY SYMBOL
  * The pool is a file of arrays; SOURCE and EXPECTED are their numbers.
- * Ends the process, with one line on standard error, for what cannot be read.
+ * If the job cannot be read, this ends the process with one line on standard error.
  */
 void job_read(struct job *job, const char *path, const char *pool_path);
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The timed loops of our own helpers, of one rule set with its switches; the
- * command line says which as for instance.c.  cost_helpers.def has those lines of
- * helpers.def that are asked for.
+ * The timed loops of our own helpers, for one rule set with its switches.  The command line says
+ * which, as for instance.c.  cost_helpers.def has the lines of helpers.def of the wanted helpers.
  */
 #ifndef PGTABLE_RULES_BASE
 #include "cost/conditional.h"

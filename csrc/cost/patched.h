@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A test of a processor feature as a booted kernel runs it: an asm goto that
- * the compiler cannot look into, in which booting has patched five bytes.  With
- * the feature it is a nop, and execution falls through; without, a jump.
+ * A test of a processor feature as a booted kernel runs it: an asm goto, which the compiler cannot
+ * look into.  Booting has patched its five bytes.  With the feature they are a nop, without it a
+ * jump.
  *
- * The unpatched form, which asks boot_cpu_data in memory, runs only until the
- * kernel has patched itself: its cost is nobody's.  The kernel shortens a jump
- * that is near to two bytes and a nop of three, which takes as long.
+ * The unpatched code reads boot_cpu_data.  It runs only until the kernel has patched itself, so its
+ * cost does not matter.  The kernel shortens a near jump to two bytes and a nop of three, which
+ * takes the same time.
  */
 #ifndef PGTABLE_PATCHED_H
 #define PGTABLE_PATCHED_H

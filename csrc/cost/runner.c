@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Runs the loops of a job and says what they took.  A program of its own: every
- * process has another layout in memory, and one alone would not know by how much
- * its numbers depend on it.
+ * Runs the loops of a job and says how long they took.  It is a program of its own, since times
+ * depend on the layout in memory, which is different in each process.
  *
  *   runner time JOB POOL OUTPUT SECONDS ROUNDS
  *   runner count JOB POOL
  *
  * "time" writes doubles: a header (struct header), then for each round and task
- * the ticks of a pass, the core cycles per tick and the additions that the core had
- * room for at that moment, then the counts of each task per pass over a table, NaN
- * where they are not known.  A dot on standard output is a hundredth of the work.
- * "count" runs every task once, in cost_count_one(), for a simulator to count.
+ * the ticks of a pass, the core cycles per tick and the additions per cycle at that moment. Then
+ * follow the counts of each task per pass over a table, NaN if unknown.  A dot on standard output
+ * is a hundredth of the work.  "count" runs every task once, in cost_count_one(), which a simulator
+ * counts.
  *
  * Exit code 1: a loop gave another result than expected; 2: could not run.
  */
@@ -28,26 +27,26 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Passes of one sample: the first teach the predictors and are not timed. */
+/* Passes of one sample.  The first ones train the predictors and are not timed. */
 #define WARM_PASSES 4
 #define TIMED_PASSES 32
-/* Passes that are counted together, so that reading the counters weighs little. */
+/* So many passes are counted together, so that reading the counters costs little. */
 #define COUNTED_PASSES 64
-/* Tables that a simulator sees. */
+/* How many tables a simulator runs. */
 #define SIMULATED_TABLES 16
-/* 4096 cycles, and as the measured length of a chain that counters have counted. */
+/* 4096 cycles */
 #define CHAIN_ROUNDS 64
 #define CHAIN_ROUNDS_COUNTED 1024
 #define WIDE_ROUNDS 64
 #define MIN_ROUNDS 6
-/* Where two tables lie to each other costs up to a tenth of a cycle: many places, an average. */
+/* The distance of two tables costs up to a tenth of a cycle, so many distances are averaged. */
 #define PLACES 16
 
 struct header {
 	double rounds;
 	double tick_ns;
 	double timer_ticks;	/* what timing nothing takes */
-	double step_ticks;	/* finer than this it does not tell */
+	double step_ticks;	/* the resolution of the timer */
 	double counted;		/* cycles and counts are the processor's own */
 	double error;		/* errno of the counter that could not be had */
 };
@@ -55,10 +54,10 @@ struct header {
 struct sample {
 	double ticks;
 	double clock;		/* core cycles per tick */
-	double width;		/* additions per tick that the core had room for */
+	double width;		/* independent additions per tick at that moment */
 };
 
-/* Where loops work: pages as page tables are. */
+/* Memory of the loops, in pages as page tables are. */
 struct bench {
 	struct job job;
 	struct counters counters;
@@ -95,8 +94,8 @@ static int compare_doubles(const void *a, const void *b)
 }
 
 /*
- * The mean of the middle half.  Time stamps come in steps of some ten cycles, so
- * a median of so few would jump; what an interrupt met lies outside.
+ * The mean of the middle half.  Time stamps have steps of some ten cycles, so the median of a few
+ * would jump.  Passes that met an interrupt lie outside of the middle half.
  */
 static double middle(double *values, size_t n)
 {
@@ -122,9 +121,9 @@ static void check(size_t task, const uint64_t *out, const uint64_t *expected, si
 }
 
 /*
- * Into the first-level cache word by word: what memcpy() and memset() do to
- * this many bytes may leave them in the second.  And no result of before may
- * pass for that of the next loop.
+ * Write word by word, which puts the table into the first-level cache.  memcpy() and memset() may
+ * leave it in the second.  The output is overwritten, so that no former result can pass for the
+ * next.
  */
 static void lay_out(volatile uint64_t *in, volatile uint64_t *out, const uint64_t *source)
 {
@@ -134,7 +133,7 @@ static void lay_out(volatile uint64_t *in, volatile uint64_t *out, const uint64_
 	}
 }
 
-/* One pass over a table that nobody has seen for long: predictors learn by heart. */
+/* One pass over another table: predictors learn a table that comes again. */
 static double table_pass(struct bench *bench, size_t number)
 {
 	const struct task *task = &bench->job.tasks[number];
@@ -160,7 +159,7 @@ static double chain_ticks(uint64_t rounds)
 	return (double)(ticks_after() - start);
 }
 
-/* Core cycles per tick: counted, or of a chain whose cycles are known. */
+/* Core cycles per tick: counted, or from a chain of additions, whose cycles are known. */
 static double core_clock(const struct bench *bench)
 {
 	struct counts before, after;
@@ -177,8 +176,8 @@ static double core_clock(const struct bench *bench)
 }
 
 /*
- * Additions per tick.  Where another thread runs on the same core, here or in
- * another guest, there is room for fewer, and whatever is timed takes longer.
+ * Independent additions per tick.  There are fewer while another thread runs on the same core, also
+ * in another guest.  Then all timed code takes longer.
  */
 static double core_width(void)
 {
@@ -221,7 +220,7 @@ static struct sample memory_sample(struct bench *bench, size_t number)
 	for (size_t i = 0; bench->large_filled != task->source && i < n; i += part)
 		memcpy(bench->large_in + i, task->source, part * sizeof(uint64_t));
 	bench->large_filled = task->source;
-	/* no result of before may pass for this one */
+	/* no former result may pass for this one */
 	memset(bench->large_out, 0xa5, n * sizeof(uint64_t));
 	sample.clock = core_clock(bench);
 	sample.width = core_width();
@@ -234,7 +233,7 @@ static struct sample memory_sample(struct bench *bench, size_t number)
 	return sample;
 }
 
-/* What the timer itself takes, by the same rule as a sample. */
+/* The time of timing nothing, as a sample is taken. */
 static double timer_ticks(void)
 {
 	double ticks[1024];
@@ -247,7 +246,7 @@ static double timer_ticks(void)
 	return middle(ticks, 1024);
 }
 
-/* The shortest time between two readings: time stamps may come in steps. */
+/* The shortest time between two different readings: time stamps may have steps. */
 static double step_ticks(void)
 {
 	uint64_t shortest = UINT64_MAX, last = ticks_now();
@@ -262,7 +261,7 @@ static double step_ticks(void)
 	return (double)shortest;
 }
 
-/* Nanoseconds a tick, over long enough that reading two clocks does not matter. */
+/* Nanoseconds per tick, measured so long that reading two clocks does not matter. */
 static double tick_ns(uint64_t start_ns, uint64_t start_ticks)
 {
 	while (clock_ns() - start_ns < 50000000)
@@ -281,7 +280,7 @@ static void shuffle(struct bench *bench, size_t *order, size_t n)
 	}
 }
 
-/* Filling the large array takes longer than a pass: those of one source together. */
+/* Filling the large array takes longer than a pass, so tasks of one source run together. */
 static void order_memory(const struct job *job, size_t *order, size_t n)
 {
 	for (size_t i = 1; i < n; i++) {
@@ -323,7 +322,7 @@ struct limits {
 	size_t rounds;
 };
 
-/* Every round gives each task one turn, in another order. */
+/* In each round every task has one turn, in another order. */
 static size_t time_all(struct bench *bench, const struct limits *limits, struct sample *samples)
 {
 	size_t n = bench->job.ntasks, round = 0;
@@ -356,7 +355,7 @@ static size_t time_all(struct bench *bench, const struct limits *limits, struct 
 	return round;
 }
 
-/* Counts of a task by the processor, per pass; reading them is part of it, as of the identity. */
+/* The processor's counts of a pass.  They include reading the counters, as the identity's do. */
 static void count_all(struct bench *bench, struct counts *counts)
 {
 	for (size_t task = 0; task < bench->job.ntasks; task++) {
@@ -396,7 +395,7 @@ static void run_time(struct bench *bench, const char *output, const struct limit
 	if (!samples || !counts)
 		die("no memory for the samples");
 	counters_open(&bench->counters);
-	/* what was opened may still not count: others may have all counters */
+	/* a counter that was opened may still not count, if others use all of them */
 	counters_read(&bench->counters, &first);
 	header.counted = first.value[COUNTER_CYCLES] >= 0;
 	header.error = header.counted || bench->counters.error ? bench->counters.error : EBUSY;
@@ -409,7 +408,7 @@ static void run_time(struct bench *bench, const char *output, const struct limit
 	free(counts);
 }
 
-/* The simulator counts in here and nowhere else. */
+/* The simulator counts only in this function. */
 __attribute__((noinline)) void cost_count_one(const struct task *task, uint64_t *out, size_t n,
 					      uint64_t zero);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is timed and measured of a helper, made of apply_<id>(word, argument).
- * All loops work out of place, so that the mix stays what it is said to be.
+ * The functions that are timed for a helper, made from apply_<id>(word, argument).  All loops work
+ * out of place, so that the mix stays the same.
  *
  *   cost_table_<id>    every entry on its own
  *   cost_latency_<id>  every entry waits for the former result: it is combined
@@ -10,7 +10,7 @@
  *                      that zero is 0
  *   cost_alone_<id>    the helper once, for the size of its code
  *
- * cost_*_identity is the same around nothing: the harness's own share.
+ * cost_*_identity does the same without a helper: that is the share of the loop itself.
  */
 #ifndef PGTABLE_COST_LOOPS_H
 #define PGTABLE_COST_LOOPS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The timed loops of a kernel tree's own helpers.  What is included after this is
- * one COST_TREE_HELPER for each helper.
+ * The timed loops of a kernel tree's own helpers.  A file with one COST_TREE_HELPER for each helper
+ * includes this.
  */
 #ifndef PGTABLE_COST_TREE_H
 #define PGTABLE_COST_TREE_H

@@ -3,15 +3,13 @@
  * Bulk calls of most helpers run a closed form that was found from this text (form/form.h),
  * not the text itself.  native(forms=False), or PGTABLE_FORMS=0, runs the text.
  *
- * The helpers as the patch that introduced the Cow bit has them.  Built without
- * CONFIG_X86_SHADOW_STACK and with the feature off they are the helpers from
- * before that patch.
+ * The helpers of the patch that introduced the Cow bit.  Without CONFIG_X86_SHADOW_STACK, and with
+ * the feature off, these are the helpers from before that patch.
  *
- * How the feature and the Cow bit hang together: only a processor with shadow
- * stacks (X86_FEATURE_SHSTK) gives Write=0,Dirty=1 a meaning of its own, so only
- * there does dirtiness move into Cow, and the test of the feature stands in each
- * helper that moves it.  What *reads* dirtiness looks at both bits always: an
- * entry without Cow is judged no differently for it.
+ * The feature and the Cow bit: only a processor with shadow stacks (X86_FEATURE_SHSTK) gives
+ * Write=0,Dirty=1 a special meaning.  So only there dirtiness moves to Cow, and each helper that
+ * moves it tests the feature.  A helper that *reads* dirtiness always looks at both bits, which is
+ * right for entries without Cow as well.
  */
 #ifndef PGTABLE_H
 #define PGTABLE_H
@@ -19,9 +17,9 @@
 #include "helpers/pgtable_common.h"
 
 /*
- * Where a write-protected entry keeps its dirtiness.  Shifted, not branched on:
- * Dirty is as good as random in a dump, and a loop over this is vector code.
- * With Cow compiled out but the feature left on, Dirty is lost here.
+ * Moves dirtiness to where a write-protected entry keeps it.  It shifts and does not branch, so
+ * that a loop over it becomes vector code.  If Cow is compiled out and the feature is on, Dirty is
+ * lost here.
  */
 static inline uint64_t __dirty_to_cow(uint64_t val)
 {
@@ -30,7 +28,7 @@ static inline uint64_t __dirty_to_cow(uint64_t val)
 	return (val & ~_PAGE_DIRTY) | (cow & _PAGE_COW);
 }
 
-/* A writable entry keeps it in Dirty again. */
+/* Moves dirtiness back to Dirty, where a writable entry keeps it. */
 static inline uint64_t __cow_to_dirty(uint64_t val)
 {
 	uint64_t dirty = (val & _PAGE_COW) >> (_PAGE_BIT_COW - _PAGE_BIT_DIRTY);
@@ -65,7 +63,7 @@ static inline bool pud_dirty(pud_t pud)
 	return pud_val(pud) & _PAGE_DIRTY_BITS;
 }
 
-/* A shadow stack is written, by call instructions, though Write is 0. */
+/* Call instructions write to a shadow stack although Write is 0. */
 static inline bool pte_write(pte_t pte)
 {
 	return pte_val(pte) & (_PAGE_RW | __shstk_dirty());
@@ -76,7 +74,7 @@ static inline bool pmd_write(pmd_t pmd)
 	return pmd_val(pmd) & (_PAGE_RW | __shstk_dirty());
 }
 
-/* The patch left this level alone: Write only. */
+/* The patch did not change this level: only Write counts. */
 static inline bool pud_write(pud_t pud)
 {
 	return pud_val(pud) & _PAGE_RW;
@@ -89,9 +87,9 @@ static inline bool pud_leaf(pud_t pud)
 }
 
 /*
- * Say "copy-on-write" in the software bit, so that Write=0 can be set without
- * making a shadow stack: Dirty must go, for hardware would read Write=0,Dirty=1
- * as one.  Unconditional: a clean entry comes out dirty; callers guard.
+ * Sets Cow and clears Dirty, so that Write can be cleared: hardware would take Write=0,Dirty=1 for
+ * a shadow stack.  It does so unconditionally and makes a clean entry dirty, so callers check
+ * first.
  */
 static inline pte_t pte_mkcow(pte_t pte)
 {
@@ -102,8 +100,8 @@ static inline pte_t pte_mkcow(pte_t pte)
 }
 
 /*
- * The way back, for an entry that becomes writable or a shadow stack: dirtiness
- * returns to Dirty, else clearing Cow would drop it.  Unconditional as well.
+ * The opposite, for an entry that becomes writable or a shadow stack: dirtiness returns to Dirty.
+ * Clearing Cow alone would lose it.  Unconditional as well.
  */
 static inline pte_t pte_clear_cow(pte_t pte)
 {
@@ -124,8 +122,8 @@ static inline pte_t pte_mkclean(pte_t pte)
 }
 
 /*
- * Clearing Write of a dirty entry would create a shadow stack by accident: its
- * dirtiness moves to Cow in the same step.
+ * Clearing Write of a dirty entry would make a shadow stack by accident.  So its dirtiness moves to
+ * Cow in the same step.
  */
 static inline pte_t pte_wrprotect(pte_t pte)
 {
@@ -135,7 +133,7 @@ static inline pte_t pte_wrprotect(pte_t pte)
 	return pte;
 }
 
-/* Dirty goes where the entry's Write says: a read-only one must use Cow. */
+/* Write decides where dirtiness goes: a read-only entry must use Cow. */
 static inline pte_t pte_mkdirty(pte_t pte)
 {
 	pteval_t dirty = _PAGE_DIRTY;
@@ -145,7 +143,7 @@ static inline pte_t pte_mkdirty(pte_t pte)
 	return pte_set_flags(pte, dirty | _PAGE_SOFT_DIRTY);
 }
 
-/* Write=0,Dirty=1 on purpose: an entry of a shadow stack. */
+/* Makes Write=0,Dirty=1 on purpose: an entry of a shadow stack. */
 static inline pte_t pte_mkwrite_shstk(pte_t pte)
 {
 	return pte_clear_cow(pte);
@@ -262,7 +260,7 @@ static inline pud_t pud_mkwrite(pud_t pud)
 	return pud;
 }
 
-/* Nothing here moves dirtiness: newprot may clear Write under a Dirty that stays. */
+/* Dirtiness does not move here: newprot may clear Write while Dirty stays set. */
 static inline pte_t pte_modify(pte_t pte, pgprot_t newprot)
 {
 	pteval_t oldval = pte_val(pte);

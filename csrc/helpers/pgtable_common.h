@@ -3,8 +3,8 @@
  * Bulk calls of most helpers run a closed form that was found from this text (form/form.h),
  * not the text itself.  native(forms=False), or PGTABLE_FORMS=0, runs the text.
  *
- * The helpers that no rule set changes.  pgtable.h and pgtable_saved_dirty.h
- * include this first; the order within is the kernel's.
+ * The helpers that are the same in all rule sets.  pgtable.h and pgtable_saved_dirty.h include this
+ * first.  The order is the kernel's.
  */
 #ifndef PGTABLE_COMMON_H
 #define PGTABLE_COMMON_H
@@ -12,9 +12,8 @@
 #include "helpers/pgtable_types.h"
 
 /*
- * A non-zero entry with PRESENT=0 keeps its frame inverted, so that a
- * speculative walk of it cannot reach cached data (L1TF).  Kernels from before
- * that (PGTABLE_PLAIN_FRAMES) keep it as it is.
+ * A non-zero entry with PRESENT=0 stores its frame inverted, so that a speculative walk cannot
+ * reach cached data (L1TF).  Earlier kernels (PGTABLE_PLAIN_FRAMES) do not invert it.
  */
 static inline bool __pte_needs_invert(uint64_t val)
 {
@@ -26,22 +25,22 @@ static inline bool __pte_needs_invert(uint64_t val)
 #endif
 }
 
-/* XORed with a frame: all ones where the entry keeps it inverted. */
+/* What a frame is XORed with: all ones if the entry stores it inverted. */
 static inline uint64_t protnone_mask(uint64_t val)
 {
 	return __pte_needs_invert(val) ? ~(uint64_t)0 : 0;
 }
 
-/* Turn the frame over when an entry went from one form into the other. */
+/* Invert the frame if only one of the two entries stores it inverted. */
 static inline uint64_t flip_protnone_guard(uint64_t oldval, uint64_t val, uint64_t mask)
 {
 	return val ^ ((protnone_mask(oldval) ^ protnone_mask(val)) & mask);
 }
 
 /*
- * What makes an entry writable besides Write: on a processor with shadow stacks,
- * Dirty.  With Write=1 it changes nothing, with Write=0 it is a shadow stack; so
- * "Write or shadow stack" is one test of two bits.
+ * The bit that makes an entry writable besides Write.  It is Dirty, on a processor with shadow
+ * stacks: with Write=0 it means a shadow stack, and with Write=1 it changes nothing.  So "Write or
+ * shadow stack" is one test of two bits.
  */
 static inline uint64_t __shstk_dirty(void)
 {
@@ -337,7 +336,7 @@ static inline pmd_t pmd_mkinvalid(pmd_t pmd)
 	return pfn_pmd(pmd_pfn(pmd), __pgprot(flags));
 }
 
-/* Dirty and Accessed alone may be left behind by a processor erratum. */
+/* A processor erratum may set Dirty or Accessed in an empty entry. */
 static inline bool pte_none(pte_t pte)
 {
 	return !(pte_val(pte) & ~(_PAGE_DIRTY | _PAGE_ACCESSED));
@@ -378,7 +377,7 @@ static inline bool pmd_protnone(pmd_t pmd)
 	return (pmd_val(pmd) & (_PAGE_PRESENT | _PAGE_PROTNONE)) == _PAGE_PROTNONE;
 }
 
-/* PRESENT is clear for a moment while a huge page is split: PSE still says mapped. */
+/* While a huge page is split, PRESENT is clear for a moment, and PSE says that it is mapped. */
 static inline bool pmd_present(pmd_t pmd)
 {
 	return pmd_val(pmd) & (_PAGE_PRESENT | _PAGE_PROTNONE | _PAGE_PSE);
@@ -486,7 +485,7 @@ static inline pte_t pte_swp_clear_exclusive(pte_t pte)
 	return pte_clear_flags(pte, _PAGE_SWP_EXCLUSIVE);
 }
 
-/* What a user access needs; bit 1 alone counts for writing, never a shadow stack. */
+/* What an access by user mode needs.  Writing needs Write; a shadow stack does not count. */
 static inline bool __pte_access_permitted(uint64_t val, bool write)
 {
 	uint64_t need = _PAGE_PRESENT | _PAGE_USER | (write ? _PAGE_RW : 0);

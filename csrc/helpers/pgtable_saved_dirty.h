@@ -3,10 +3,9 @@
  * Bulk calls of most helpers run a closed form that was found from this text (form/form.h),
  * not the text itself.  native(forms=False), or PGTABLE_FORMS=0, runs the text.
  *
- * The helpers as merged in Linux 6.6.  Bit 58 is SavedDirty now, and the move
- * between Dirty and SavedDirty is made on every processor: one meaning of the
- * bits whatever the feature, no branch, and the same entry on every machine.
- * The feature is asked only where Write=0,Dirty=1 has to be told apart.
+ * The helpers as merged in Linux 6.6.  Bit 58 is called SavedDirty, and dirtiness moves between
+ * Dirty and SavedDirty on every processor.  So the bits mean the same everywhere, and there is no
+ * branch.  The feature is tested only to tell whether Write=0,Dirty=1 is a shadow stack.
  */
 #ifndef PGTABLE_SAVED_DIRTY_H
 #define PGTABLE_SAVED_DIRTY_H
@@ -49,7 +48,7 @@ static inline bool pmd_dirty(pmd_t pmd)
 	return pmd_val(pmd) & _PAGE_DIRTY_BITS;
 }
 
-/* A large page only: in a table entry Write=0,Dirty=1 is no shadow stack. */
+/* Only for large pages: in an entry that refers to a table this is no shadow stack. */
 static inline bool pmd_shstk(pmd_t pmd)
 {
 	return cpu_feature_enabled(X86_FEATURE_SHSTK) &&
@@ -140,7 +139,7 @@ static inline pte_t pte_mkwrite_novma(pte_t pte)
 	return pte_set_flags(pte, _PAGE_RW);
 }
 
-/* What kind of writable is the mapping's to say. */
+/* The mapping decides whether the entry becomes writable or a shadow stack. */
 static inline pte_t pte_mkwrite(pte_t pte, const struct vm_area_struct *vma)
 {
 	if (vma->vm_flags & VM_SHADOW_STACK)
@@ -243,9 +242,9 @@ static inline pud_t pud_mkinvalid(pud_t pud)
 }
 
 /*
- * newprot may flip Write under a dirtiness that stays; move it to where the
- * entry's new Write wants it.  Asked of the old Write: an entry that was
- * read-only holds no hardware Dirty that would have to move.
+ * newprot may change Write while dirtiness stays.  Then dirtiness moves to the bit that the new
+ * Write needs.  The old Write is tested: an entry that was read-only has no Dirty bit that would
+ * have to move.
  */
 static inline uint64_t __modify_saveddirty(uint64_t oldval, uint64_t val)
 {
@@ -284,7 +283,7 @@ static inline pud_t pud_modify(pud_t pud, pgprot_t newprot)
 	return __pud(__modify_saveddirty(oldval, val));
 }
 
-/* The next frame is one lower where the frame is kept inverted. */
+/* An inverted frame becomes lower by one. */
 static inline pte_t pte_advance_pfn(pte_t pte, uint64_t nr)
 {
 	uint64_t step = nr << PAGE_SHIFT;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The bits of an x86-64 page-table entry, the types that hold one, and the
- * masks that say which bits are the frame.  Names, numbers and order are the
- * kernel's; what differs between rule sets is decided here and only here.
+ * masks that say which bits are the frame.  Names, numbers and order are the kernel's.  Differences
+ * between rule sets in these bits are decided only here.
  */
 #ifndef PGTABLE_TYPES_H
 #define PGTABLE_TYPES_H
@@ -35,14 +35,14 @@
 #define _PAGE_BIT_UFFD_WP	_PAGE_BIT_SOFTW2
 #define _PAGE_BIT_SOFT_DIRTY	_PAGE_BIT_SOFTW3
 #ifdef PGTABLE_RULES_BASE
-#define _PAGE_BIT_DEVMAP	58	/* SOFTW4 stood at 58 before Cow took the place */
+#define _PAGE_BIT_DEVMAP	58	/* bit 58 was SOFTW4 before it became Cow */
 #else
 #define _PAGE_BIT_DEVMAP	_PAGE_BIT_SOFTW4
 #endif
 #define _PAGE_BIT_COW		_PAGE_BIT_SOFTW5
 #define _PAGE_BIT_SAVED_DIRTY	_PAGE_BIT_SOFTW5
 
-/* Means something only while PRESENT is clear: mapped, but no access allowed. */
+/* Only if PRESENT is clear: a page is mapped, but no access is allowed. */
 #define _PAGE_BIT_PROTNONE	_PAGE_BIT_GLOBAL
 
 #define PGTABLE_BIT(nr)		((pteval_t)1 << (nr))
@@ -66,11 +66,10 @@
 #define _PAGE_PROTNONE		PGTABLE_BIT(_PAGE_BIT_PROTNONE)
 
 /*
- * Hardware reads Write=0,Dirty=1 as "shadow stack".  An ordinary page that is
- * write-protected while dirty must therefore not keep Dirty: the software bit
- * Cow holds the dirtiness instead.  Without shadow stacks nobody reads
- * Write=0,Dirty=1 in a special way and the bit is compiled out: being 0, it
- * vanishes from every mask below.
+ * Hardware takes Write=0,Dirty=1 for a shadow stack.  So an ordinary page that is write-protected
+ * while dirty must not keep Dirty: the software bit Cow stores the dirtiness instead.  Without
+ * shadow stacks Write=0,Dirty=1 has no special meaning, and Cow is compiled out: it is 0, so it is
+ * in none of the masks below.
  */
 #ifdef CONFIG_X86_SHADOW_STACK
 #define _PAGE_COW		PGTABLE_BIT(_PAGE_BIT_COW)
@@ -79,14 +78,14 @@
 #endif
 #define _PAGE_SAVED_DIRTY	PGTABLE_BIT(_PAGE_BIT_SAVED_DIRTY)
 
-/* "Dirty" for software is either of the two. */
+/* For software an entry is dirty if one of these is set. */
 #ifdef PGTABLE_RULES_SAVED_DIRTY
 #define _PAGE_DIRTY_BITS	(_PAGE_DIRTY | _PAGE_SAVED_DIRTY)
 #else
 #define _PAGE_DIRTY_BITS	(_PAGE_DIRTY | _PAGE_COW)
 #endif
 
-/* Frame bits: a large page has fewer, the rest of them are flags. */
+/* Frame bits.  A large page has fewer; its other low bits are flags. */
 #define PTE_PFN_MASK		((pteval_t)0x000ffffffffff000)
 #define PHYSICAL_PMD_PAGE_MASK	((pteval_t)0x000fffffffe00000)
 #define PHYSICAL_PUD_PAGE_MASK	((pteval_t)0x000fffffc0000000)
@@ -94,8 +93,8 @@
 #define PAGE_SHIFT		12
 
 /*
- * What *_modify() keeps of the old entry.  The patch kept Dirty and forgot
- * Cow, so a saved dirtiness is lost; the merged version keeps both.
+ * The bits of the old entry that *_modify() keeps.  The patch keeps Dirty but not Cow, so it loses
+ * dirtiness that is stored in Cow.  The merged version keeps both.
  */
 #ifdef PGTABLE_RULES_SAVED_DIRTY
 #define PGTABLE_CHG_DIRTY	_PAGE_DIRTY_BITS
@@ -155,7 +154,7 @@ static inline pudval_t pud_flags(pud_t pud)
 	return pud_val(pud) & ~pud_pfn_mask(pud);
 }
 
-/* The memory type's PAT bit stands at 7 in a 4 KiB entry, at 12 in a large one. */
+/* The PAT bit of the memory type is bit 7 of a 4 KiB entry and bit 12 of a large one. */
 static inline pgprotval_t protval_4k_2_large(pgprotval_t val)
 {
 	return (val & ~(_PAGE_PAT | _PAGE_PAT_LARGE)) |

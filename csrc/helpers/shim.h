@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the text of the helpers expects of a kernel: its types, and
- * cpu_feature_enabled().  The feature is a compile-time constant
- * (PGTABLE_SHSTK, 0 or 1), which is what patching at boot amounts to and what
- * lets a loop over a helper become vector code.  With PGTABLE_PATCHED it is what
- * a booted kernel runs, see cost/patched.h.
+ * What the text of the helpers needs of a kernel: its types, and cpu_feature_enabled().  The
+ * feature is a compile-time constant (PGTABLE_SHSTK, 0 or 1).  It has the effect of patching at
+ * boot, and it lets a loop over a helper become vector code.  With PGTABLE_PATCHED the test is the
+ * one that a booted kernel runs: see cost/patched.h.
  */
 #ifndef PGTABLE_SHIM_H
 #define PGTABLE_SHIM_H

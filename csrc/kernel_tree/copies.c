@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Copies: data that helpers read, with the values it has on a plain machine
- * (no memory encryption, four-level tables, all of the physical address bits).
- * Whatever a tree's helpers do not read is dropped when linking; where a source
- * file of the tree brings the real one, that is taken.
+ * Copies of variables that helpers read, with their values on a plain machine: no memory
+ * encryption, tables of four levels, all bits of physical addresses.  Linking drops the variables
+ * that no helper reads.  If a source file of the tree defines a variable, that one is used.
  */
 #define COPY __attribute__((weak))
 
@@ -23,5 +22,5 @@ COPY unsigned long vmemmap_base = 0xffffea0000000000UL;
 COPY unsigned long vmalloc_base = 0xffffc90000000000UL;
 COPY unsigned long phys_base;
 
-/* struct cpuinfo_x86, with no feature at all; wrappers.h checks its size. */
+/* struct cpuinfo_x86 without any feature.  wrappers.h checks that its size is enough. */
 COPY _Alignas(64) unsigned char boot_cpu_data[TREE_CPU_DATA_SIZE];

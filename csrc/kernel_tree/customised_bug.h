@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Customised: BUG().  It would kill the process; as a function that nobody has,
- * it shows which helpers can get to it, and these are not offered.
+ * Customised: BUG(), which would kill the process.  Here it calls a function that nobody defines.
+ * So the symbols of a helper show whether it can reach BUG(), and such a helper is not offered.
  */
 #if __has_include(<linux/bug.h>)
 #include <linux/bug.h>

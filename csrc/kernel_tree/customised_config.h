@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Customised: the tree's configuration, as far as it cannot hold in a library.
- * Read before every header but kconfig.h; the user's own overrides follow.
+ * Customised: options of the tree's configuration that a library cannot have.  Read before all
+ * headers but kconfig.h.  The user's own overrides follow.
  */
 
 /*
@@ -10,12 +10,12 @@
  */
 #pragma GCC visibility push(hidden)
 
-/* A warning inside a helper would be an illegal instruction: all three or none. */
+/* Else a warning inside a helper is an illegal instruction.  The three depend on each other. */
 #undef CONFIG_BUG
 #undef CONFIG_GENERIC_BUG
 #undef CONFIG_DEBUG_BUGVERBOSE
 
-/* Helpers as on bare metal, where booting patches the hypervisor's calls away. */
+/* Helpers as on bare metal, where booting removes the calls to a hypervisor. */
 #undef CONFIG_PARAVIRT
 #undef CONFIG_PARAVIRT_XXL
 #undef CONFIG_PARAVIRT_SPINLOCKS

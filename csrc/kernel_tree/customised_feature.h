@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Customised: how cpu_feature_enabled() decides.  With TREE_SHSTK (0 or 1) the
- * shadow-stack feature is a compile-time constant, which is what patching at
- * boot amounts to and what lets a loop become vector code; with TREE_CONSTANTS so
- * are all others, however they are asked for.  With TREE_PATCHED as well, features
- * are tested by what booting leaves of the kernel's asm goto.  Without TREE_SHSTK
- * the kernel's own asm goto stays; unpatched, it asks boot_cpu_data.
+ * Customised: how cpu_feature_enabled() decides.  With TREE_SHSTK (0 or 1) the shadow-stack feature
+ * is a compile-time constant.  It has the effect of patching at boot, and it lets a loop become
+ * vector code.  With TREE_CONSTANTS all other features are constants, too.  With TREE_PATCHED,
+ * features are tested by the instruction that booting leaves of the kernel's asm goto.  Without
+ * TREE_SHSTK the kernel's own asm goto stays.  It is not patched, so it reads boot_cpu_data.
  */
 #ifdef TREE_SHSTK
 #if __has_include(<asm/cpufeature.h>)
 #include <asm/cpufeature.h>
 #endif
-/* Macros are expanded where the helpers' text is read: later would be in vain. */
+/* Macros are expanded when the helpers' text is read, so this has to come before it. */
 #ifdef _ASM_X86_PGTABLE_H
 #error "asm/cpufeature.h of this tree reads asm/pgtable.h: the feature cannot be a constant"
 #endif
@@ -24,7 +23,7 @@
 #include "cost/patched.h"
 #define TREE_CPU_HAS(bit) pgtable_patched(TREE_IS_SHSTK(bit) && TREE_SHSTK)
 #else
-/* All others are off, as in boot_cpu_data, unless the tree cannot be without. */
+/* All other features are off, as in boot_cpu_data, unless the tree requires them. */
 #define TREE_CPU_HAS(bit)							\
 	(TREE_IS_SHSTK(bit) ? TREE_SHSTK :					\
 	 __builtin_constant_p(cpu_has(&boot_cpu_data, bit)) ?			\

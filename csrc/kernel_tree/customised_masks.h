@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Customised: masks that are variables because booting settles them.  With
- * TREE_CONSTANTS they are constants, those of copies.c.  A form of what reads a
- * variable could not be proved, and whether a new protection is present would not be
- * known from the argument alone.
+ * Customised: masks that are variables, because booting sets them.  With TREE_CONSTANTS they are
+ * constants with the values of copies.c.  The form of a helper that reads a variable could not be
+ * proved.
  */
 #ifdef TREE_CONSTANTS
 #if __has_include(<asm/pgtable_types.h>)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The processor's shadow stacks, as the tree's own code sees them at run time. */
+/* Whether the processor has shadow stacks, as the tree's own code tests it at run time. */
 #include "headers.h"
 
 #define TREE_PUBLIC __attribute__((__visibility__("default")))
 
-/* Does what the helpers ask come down to a constant? */
+/* Is the feature a constant to the compiler? */
 TREE_PUBLIC int pgtable_tree_feature_is_constant(void);
 TREE_PUBLIC int pgtable_tree_feature_is_constant(void)
 {

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Proofs that a tree's helpers have the closed forms (form.h) which trying them
- * suggests.  The compiler gives them, out of the tree's own text: it follows what is
- * known of every bit, so where some bits of an entry are fixed and all others are
- * anything, it can tell that some bit of the result is a constant.  A form takes a
- * few of these cases for each bit that it has.  Of a helper with an argument it is
- * proved that it treats every bit by itself: then trying it with an argument shows
- * the form that it has with this one.
+ * Proofs that a tree's helpers have the closed forms (form.h) that trying them suggests.  The
+ * compiler proves them from the tree's own text.  It tracks what is known of each bit.  So if some
+ * bits of an entry are fixed and all others are unknown, it can see that a bit of the result is
+ * constant.  Each bit of a form needs a few such cases.  For a helper with an argument the proof is
+ * that each bit of the result depends only on the same bit of entry and argument.  Then trying the
+ * helper with an argument shows its form for that argument.
  *
- * Where one case is not seen to be so, a call of unproved_<helper>() is left in the
- * object, which nobody links and nothing ever runs.
+ * If the compiler cannot see one case, a call of unproved_<helper>() stays in the object file.  The
+ * object is never linked or run.
  */
 #ifndef PGTABLE_TREE_PROOFS_H
 #define PGTABLE_TREE_PROOFS_H
 
 #include "words.h"
 
-/* However long the helper: what is not inlined is not looked into. */
+/* Inline even a long helper: the compiler does not look into calls. */
 #define TREE_WHOLE __attribute__((__flatten__))
 
 #define TREE_PROOF(id, value)							\
@@ -27,7 +26,7 @@ TREE_WHOLE void proof_##id(uint64_t any, uint64_t other)			\
 {										\
 	int proved = 1;
 
-/* Where the fixed bits of an entry are to, the bits of the result are what is told. */
+/* If the fixed bits of an entry have the value to, the bits of the result have the value are. */
 #define TREE_CASE(id, fixed, to, bits, are)					\
 	{									\
 		uint64_t result = apply_##id((any & ~(uint64_t)fixed) | to, 0) & bits; \
@@ -37,7 +36,7 @@ TREE_WHOLE void proof_##id(uint64_t any, uint64_t other)			\
 
 #define TREE_WITH(word, bit, is) (((word) & ~(uint64_t)(bit)) | ((is) ? (bit) : 0))
 
-/* Where a bit of the entry and of the argument is told, so is it of the result. */
+/* If a bit has these values in entry and argument, it has this value in the result. */
 #define TREE_BIT_CASE(id, bit, in, arg)						\
 	{									\
 		uint64_t result = apply_##id(TREE_WITH(any, bit, in),		\
@@ -46,7 +45,7 @@ TREE_WHOLE void proof_##id(uint64_t any, uint64_t other)			\
 		proved &= __builtin_constant_p(result);				\
 	}
 
-/* A bit of the result depends on no other than the same bit of entry and argument. */
+/* A bit of the result depends only on the same bit of entry and argument. */
 #define TREE_BITWISE(id, bit)							\
 	TREE_BIT_CASE(id, bit, 0, 0)						\
 	TREE_BIT_CASE(id, bit, 0, 1)						\

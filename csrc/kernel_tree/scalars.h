@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A tree's helpers as functions of single words, for proofs: the machine code is
- * read, never run.  What is included after this is one TREE_SCALAR for each helper.
+ * A tree's helpers as functions of single words, for proofs, which read the machine code and do not
+ * run it.  A file with one TREE_SCALAR for each helper includes this.
  *
  *   scalar_<id>   the helper
  *   gives_<id>    what it gives, as a number: the place of its type in TREE_RESULT

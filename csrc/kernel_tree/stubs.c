@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Stubs: what must exist for linking and lies in no header. */
+/* Stubs: symbols that linking needs and no header defines. */
 
 /* What a BUILD_BUG() in code that cannot be reached turns into. */
 void BUG_func(void)

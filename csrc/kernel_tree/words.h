@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A tree's helpers as functions of words, in which the compiler, not we, tells
- * what a helper's result is.
+ * A tree's helpers as functions of words.  The compiler finds out the type of each helper's result.
  */
 #ifndef PGTABLE_TREE_WORDS_H
 #define PGTABLE_TREE_WORDS_H
@@ -55,11 +54,11 @@ uint64_t apply_##id(uint64_t word, uint64_t arg)				\
 }
 
 #ifdef TREE_HAS_VMA
-/* A mapping that has its flags and nothing else. */
+/* A mapping of which only the flags are set. */
 static struct mm_struct tree_mm;
 #define TREE_VMA(flags)								\
 	(&(struct vm_area_struct){ .vm_mm = &tree_mm, .vm_flags = (flags) })
-/* A helper that changes an entry in memory, as one of a value. */
+/* Makes a helper of a value from one that changes an entry in memory. */
 #define TREE_IN_MEMORY(type, make, helper)					\
 	({ type tree_entry = make(word); helper(&tree_mm, 0, &tree_entry); tree_entry; })
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A tree's helpers as loops over words.  What is included after this is one
- * TREE_HELPER for each helper.
+ * A tree's helpers as loops over words.  A file with one TREE_HELPER for each helper includes this.
  */
 #ifndef PGTABLE_TREE_WRAPPERS_H
 #define PGTABLE_TREE_WRAPPERS_H
@@ -21,12 +20,12 @@ static int test_##id(const void *in, const void *args, uint64_t arg,		\
 }
 
 /*
- * A test that gives some bit as an int is one of 32 bits: added up in as many, it needs
- * half the vectors.  No part is so long that its sum would not fit.  One that gives
- * a comparison's 0 or 1 is of 64 bits, as what was compared.
+ * A test that gives some bit as an int is counted in 32 bits, which needs half as many vectors. The
+ * parts are short enough for that sum.  A test that gives a comparison's 0 or 1 is counted in 64
+ * bits, since that is the width of what was compared.
  */
 #define TREE_PART ((size_t)1 << 20)
-/* Inlined at both of its calls, it would be a quarter of all compiling. */
+/* Inlining both calls would take a quarter of the time to compile. */
 #define TREE_ONE_COPY __attribute__((__noinline__, __noclone__))
 /* As a function, since the compiler says of no call in an argument that it is constant. */
 static inline __attribute__((__always_inline__)) int tree_is_bit(int value)

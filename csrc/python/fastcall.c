@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The short way into a loop for small calls.  A page table has 512 entries and a
- * loop over them takes less time than cffi needs to find out where they lie, so
- * the plainest calls are made here:
+ * Small calls.  A page table has 512 entries, and a loop over them takes less time than cffi needs
+ * to find their address.  So the simplest calls are made here:
  *
  *	helper(int)		helper(array)		helper(array, out=array)
  *	helper(array, out=array, where=array or test)
  *	test.count(array)	test.count(array, where=array or test)
  *
- * with exact ndarrays, C-contiguous, of 64-bit integers (bool for a test's out and
- * for where), and an int as second argument where the helper has one; chains too.
- * Whatever is not that plain is handed on to the checked way in Python, which
- * also words every error; this file raises none of its own.
+ * of helpers and chains, with C-contiguous ndarrays (no subclasses) of 64-bit integers, or of bool
+ * for a test's out and for where, and an int as second argument.  These calls are called plain.
+ * All other calls go to the checks in Python, which also report all errors: this file reports none.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
 
-/* What this file changes is changed under the interpreter lock. */
+/* This file relies on the interpreter lock for all that it changes. */
 #ifdef Py_GIL_DISABLED
 #error "pgtable needs a Python with an interpreter lock, not a free-threaded build"
 #endif
@@ -27,17 +25,17 @@
 #include "bulk/step.h"
 #include "python/operation.h"
 
-/* More may exceed the caches, and then the driver has other loops. */
+/* More entries may exceed the caches, for which the driver has other loops. */
 #define MOST_ENTRIES ((size_t)512 * 1024)
-/* Others may run meanwhile when the loop takes longer than switching does. */
+/* From so many entries on, the interpreter lock is released: the loop takes longer than that. */
 #define KEEP_LOCK ((size_t)2048)
 
-/* Entries from where on it matters that vectors do not lie in two cache lines. */
+/* From so many entries on it matters whether vectors lie in two cache lines. */
 #define ALIGN_FROM ((size_t)1024)
 
 /*
- * What is run.  It never changes: an operation that is bound again gets another one.  It is
- * counted, under the interpreter lock: the operation holds it, and so does each call under way.
+ * What a helper or chain runs.  A target never changes: binding again makes a new one.  Its holders
+ * are counted, under the interpreter lock: the helper or chain, and each call that runs it.
  */
 struct target {
 	size_t holders;
@@ -52,8 +50,8 @@ typedef struct {
 } FastCall;
 
 /*
- * One call, as far as it is plain.  Another thread may bind its operations anew as soon
- * as the interpreter lock is let go, so the call holds their targets.
+ * A plain call.  While the interpreter lock is released, another thread may bind its helpers again,
+ * so the call holds their targets.
  */
 struct call {
 	struct target *target;
@@ -65,7 +63,7 @@ struct call {
 	Py_buffer in, to, mask;
 };
 
-/* Set once when the module is made, only read afterwards. */
+/* Set when the module is loaded, and only read afterwards. */
 static PyTypeObject *fastcall_type;
 static PyObject *ndarray_type;
 static PyObject *empty_like;
@@ -119,7 +117,7 @@ static void end(struct call *call)
 	let_go(call->where_target);
 }
 
-/* Take apart the arguments; 0 if there is anything that is not plain. */
+/* Read the arguments; return 0 if the call is not plain. */
 static int parse(struct call *call, PyObject *args, PyObject *kwargs)
 {
 	const struct pgtable_operation *operation = call->target ? operation_of(call) : NULL;
@@ -155,7 +153,7 @@ static size_t entries_of(const struct call *call)
 	return (size_t)call->in.len / sizeof(uint64_t);
 }
 
-/* C-contiguous memory of an exact ndarray; 0 without an exception if it is none. */
+/* Get the C-contiguous memory of an ndarray; return 0, without an exception, if it has none. */
 static int get_buffer(PyObject *array, Py_buffer *view, int flags)
 {
 	if ((PyObject *)Py_TYPE(array) != ndarray_type)
@@ -166,7 +164,7 @@ static int get_buffer(PyObject *array, Py_buffer *view, int flags)
 	return 0;
 }
 
-/* The entries, if they are plain and few enough. */
+/* Get the entries; return 0 if they are not plain or too many. */
 static int get_entries(struct call *call, int flags)
 {
 	if (!get_buffer(call->array, &call->in, flags))
@@ -194,7 +192,7 @@ static int disjoint(const Py_buffer *a, const Py_buffer *b)
 	return first + (size_t)a->len <= second || second + (size_t)b->len <= first;
 }
 
-/* The step of a test helper of the same engine, kept alive by the call, or NULL. */
+/* The step of where=, if that is a test helper of the same engine, else NULL. */
 static const struct pgtable_step *where_test(struct call *call)
 {
 	const struct pgtable_operation *where;
@@ -211,13 +209,13 @@ static const struct pgtable_step *where_test(struct call *call)
 	return where->steps;	/* NULL if it takes an argument */
 }
 
-/* Is the driver's work on alignment worth nothing?  So it is for a table, and for aligned memory. */
+/* The driver aligns its loops to cache lines.  Small or aligned memory does not need that. */
 static int needs_no_alignment(const void *written, size_t n)
 {
 	return n < ALIGN_FROM || (uintptr_t)written % PGTABLE_LINE == 0;
 }
 
-/* One helper alone goes straight into its loop, everything else to the driver. */
+/* Run one helper directly, and everything else through the driver. */
 static uint64_t run(const struct call *call, void *out, const struct pgtable_step *test,
 		    const uint8_t *mask)
 {
@@ -241,7 +239,7 @@ static uint64_t run(const struct call *call, void *out, const struct pgtable_ste
 	return total;
 }
 
-/* Run with where taken care of; 0 if that is not plain. */
+/* Run with the given where=; return 0 if that is not plain. */
 static int run_where(struct call *call, void *out, uint64_t *total)
 {
 	const struct pgtable_step *test;
@@ -298,8 +296,8 @@ static int call_into(struct call *call)
 }
 
 /*
- * A new reference, or NULL: an exception, or (none set) not plain.  Results of
- * maps are uint64 whatever the entries are, so the entries must be.
+ * Returns a new reference.  NULL with an exception is an error; NULL without one means that the
+ * call is not plain.  Results of maps are uint64, so the entries must be uint64.
  */
 static PyObject *call_new(struct call *call)
 {
@@ -319,7 +317,7 @@ static PyObject *call_new(struct call *call)
 	return call->out;
 }
 
-/* The same for one entry. */
+/* The call for one entry. */
 static PyObject *call_int(const struct call *call, uint64_t entry)
 {
 	const struct pgtable_helper *helper = operation_of(call)->last;
@@ -340,7 +338,7 @@ static PyObject *hand_on(PyObject *self, PyObject *name, PyObject *args, PyObjec
 	return result;
 }
 
-/* The result, or NULL: an exception, or (none set) not plain. */
+/* Returns as call_new() does. */
 static PyObject *call_plain(struct call *call)
 {
 	uint64_t entry;
@@ -390,7 +388,7 @@ static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs
 	return hand_on(self, name_count, args, kwargs);
 }
 
-/* Set target->operation to the memory of an object; 0 and an exception if it is none. */
+/* Set target->operation to the memory of an object; return 0, with an exception, if it has none. */
 static int get_operation(struct target *target, PyObject *operation)
 {
 	if (PyObject_GetBuffer(operation, &target->memory, PyBUF_SIMPLE))
@@ -404,7 +402,7 @@ static int get_operation(struct target *target, PyObject *operation)
 	return 0;
 }
 
-/* Calls under way keep the former target. */
+/* Calls that have begun keep the former target. */
 static PyObject *fastcall_bind(PyObject *self, PyObject *args)
 {
 	struct target *former = ((FastCall *)self)->target, *target;
@@ -474,7 +472,7 @@ static int look_up_names(void)
 	return empty_like && name_out && name_where && name_call && name_count ? 0 : -1;
 }
 
-/* What is set once here belongs to one interpreter; NumPy is for the main one alone, too. */
+/* These objects belong to one interpreter.  NumPy works in the main interpreter only, too. */
 static int fill_module(PyObject *module)
 {
 	if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {

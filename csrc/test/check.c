@@ -18,12 +18,12 @@
 #include "bulk/bulk.h"
 #include "form/form.h"
 
-/* Bits that some helper looks at or changes, and one of the frame. */
+/* Bits that some helper looks at or changes, and one bit of the frame. */
 static const int bits[] = { 0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 57, 58, 59, 63 };
 #define NBITS (sizeof(bits) / sizeof(bits[0]))
 #define COMBINED ((size_t)1 << NBITS)
 #define N (2 * COMBINED)
-/* A length that no vector divides, and the longest that goes through every remainder. */
+/* Short runs have 0 to 130 entries: every remainder of every vector. */
 #define SHORT ((size_t)131)
 #define GUARD 0xa5
 
@@ -35,7 +35,7 @@ static uint64_t entries[N], first_result[N], result[N];
 static uint8_t first_truth[N], truth[N], mask[N];
 static unsigned long failures;
 
-/* The variant as a word: - where there is none. */
+/* The variant as a word; "-" if there is none. */
 static const char *variant_of(const struct pgtable_instance *in)
 {
 	return *in->variant ? in->variant : "-";

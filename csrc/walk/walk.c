@@ -19,7 +19,7 @@ static uint64_t multiply_saturating(uint64_t a, uint64_t b)
 	return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
-/* Where a page of the machine is, or NULL when the image does not have all of it. */
+/* Where a page of the machine is in the image; NULL if the image does not have all of it. */
 static const void *find_page(struct pgtable_walk *walk, uint64_t pa)
 {
 	size_t low = 0, high = walk->nsegments;
@@ -51,7 +51,7 @@ static inline size_t hash_slot(const struct pgtable_walk *walk, uint64_t pa, uns
 	       (64 - walk->slots_bits);
 }
 
-/* The slot that holds this table, or the free one where it belongs. */
+/* The slot of this table; if it has none, the free slot for it. */
 uint32_t *pgtable_walk_slot(const struct pgtable_walk *walk, uint64_t pa, unsigned level)
 {
 	size_t mask = ((size_t)1 << walk->slots_bits) - 1;
@@ -95,7 +95,7 @@ static int grow_tables(struct pgtable_walk *walk)
 	return 0;
 }
 
-/* Note that a table is reached so many times (more), first at va. */
+/* Note that a table is reached so many times more; at va, if this is the first time. */
 static int reach(struct pgtable_walk *walk, uint64_t pa, unsigned level, uint64_t va, uint64_t times)
 {
 	uint32_t *slot = pgtable_walk_slot(walk, pa, level);
@@ -172,8 +172,8 @@ void pgtable_walk_free(struct pgtable_walk *walk)
 }
 
 /*
- * Meanwhile memory ahead (or NULL) is asked for: the next table is seldom the next page,
- * so the processor does not foresee it.
+ * ahead (or NULL) is memory to ask for meanwhile.  The next table is seldom the next page, so the
+ * processor does not foresee it.
  */
 static uint32_t count_entries(const struct pgtable_walk *walk, const struct pgtable_table *table,
 			      const void *ahead)

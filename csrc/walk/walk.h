@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * From the physical pages of a machine to its page-table entries in columns.
+ * Reads the page tables of a machine out of its physical pages, into columns.
  *
  * A walk has two steps.  Discovery goes level by level over the upper tables, which
  * bounds the result before its memory is made; then rows are listed in address order, some
@@ -18,7 +18,7 @@ struct pgtable_census;
 struct pgtable_loops;
 struct pgtable_walk;
 
-/* Physical memory [pa, pa + size) is at data.  Segments are sorted and apart. */
+/* Physical memory [pa, pa + size) is at data.  Segments are sorted and do not overlap. */
 struct pgtable_segment {
 	const void *data;
 	uint64_t pa;
@@ -41,7 +41,7 @@ struct pgtable_table {
 	const void *data;	/* NULL: its page is outside the image */
 	uint64_t pa;
 	uint64_t va;		/* lowest address that it translates */
-	uint64_t times;		/* at how many addresses it can be reached, loops and all; saturates */
+	uint64_t times;		/* at how many addresses it can be reached; saturates */
 	uint64_t reached;	/* how often the last list or census came to it */
 	uint32_t entries;	/* non-zero ones, at most: until counted or listed, all of level 1 */
 	uint32_t level;
@@ -56,9 +56,8 @@ struct pgtable_loop {
 };
 
 /*
- * What else there is to know of an entry, in one byte: its level times 32, and
- * if it is present to hardware, what all levels down to it allow together; if
- * it is not, PGTABLE_NOT_PRESENT and its kind.
+ * What is known of an entry, in one byte: its level times 32; and, if it is present to hardware,
+ * what all levels down to it allow together; else PGTABLE_NOT_PRESENT and its kind.
  */
 enum pgtable_trait {
 	PGTABLE_WRITABLE = 1,
@@ -69,7 +68,7 @@ enum pgtable_trait {
 	PGTABLE_LEVEL = 32
 };
 
-/* One row an entry. */
+/* A row for each entry. */
 struct pgtable_columns {
 	uint64_t *va;
 	uint64_t *entry;
@@ -80,20 +79,20 @@ struct pgtable_columns {
 /* Loops over tables and rows, for one instruction set. */
 struct pgtable_walk_loops {
 	/*
-	 * List what is not zero in a table of level 1 at va, at most 512 rows, for all of
-	 * which there is room.  ahead: memory that is asked for meanwhile, or NULL.
+	 * List the entries of a table of level 1 at va that are not 0.  The columns have room for
+	 * 512 rows.  ahead: memory to ask for meanwhile, or NULL.
 	 * above: what the levels above allow; nx_mask: PGTABLE_NX or 0.
 	 */
 	size_t (*rows)(const void *table, uint64_t va, unsigned above, unsigned nx_mask,
 		       const void *ahead, uint64_t *out_va, uint64_t *out_entry, uint8_t *traits);
-	/* the frame of each row: not inverted, 0 where its kind has none */
+	/* the frame of each row, not inverted; 0 if its kind has none */
 	void (*frames)(const uint64_t *entry, const uint8_t *traits, uint64_t *pa, size_t n);
 };
 
 /* Where a walk begins, and how it reads entries. */
 struct pgtable_root {
 	uint64_t pa;		/* of the top table */
-	const void *top;	/* the top table's 4096 bytes, or NULL: as the image has them */
+	const void *top;	/* the top table's 4096 bytes; NULL: read them from the image */
 	uint64_t encryption;	/* the bit of an entry that says "encrypted": no part of a frame */
 	unsigned levels;	/* 4 or 5 */
 	int nxe;		/* EFER.NXE: bit 63 means no execution */
@@ -101,7 +100,7 @@ struct pgtable_root {
 	int begins;		/* of entries that translate more than that, list none */
 };
 
-/* segments and root->top stay the caller's, and must outlive the walk.  NULL without memory. */
+/* The walk uses segments and root->top until it is freed.  Returns NULL without memory. */
 struct pgtable_walk *pgtable_walk_new(const struct pgtable_loops *loops,
 				      const struct pgtable_segment *segments, size_t n,
 				      const struct pgtable_root *root);
@@ -123,13 +122,13 @@ const struct pgtable_table *pgtable_walk_level(const struct pgtable_walk *walk, 
 					       size_t *n);
 
 /*
- * What a visit of all tables comes to, at most: once all are counted, less only if
- * there are loops.  Saturates.
+ * How much a visit of all tables is at most.  If all tables are counted and there are no loops,
+ * this is exact.  Saturates.
  */
 struct pgtable_bounds {
 	uint64_t once;		/* rows, with every table expanded at its first address only */
 	uint64_t everywhere;	/* rows, with shared tables expanded wherever they are reached */
-	uint64_t tables;	/* tables visited for that */
+	uint64_t tables;	/* tables that are visited for everywhere */
 };
 
 struct pgtable_bounds pgtable_walk_bounds(const struct pgtable_walk *walk);
@@ -172,9 +171,9 @@ void pgtable_walk_flags(const uint8_t *traits, uint8_t mask, uint8_t value, uint
 			size_t n);
 
 /*
- * Count the entries of every table instead: census[half * 5 + level - 1], half
- * 0 being the lower (user) one.  Entries that are 0 are counted as well.
- * Returns 0, or -1 without memory.  Whole tables of level 1 are left for what follows.
+ * Count the entries of every table, also those that are 0, in census[half * 5 + level - 1]. Half 0
+ * is the lower one, of user mode.  Returns 0, or -1 without memory.  Whole tables of level 1 are
+ * left for what follows.
  */
 int pgtable_walk_census(struct pgtable_walk *walk, struct pgtable_census *const *census, int once);
 

@@ -6,7 +6,7 @@
 #include "walk/walk.h"
 
 #ifndef PGTABLE_SHSTK
-#define PGTABLE_SHSTK 0	/* only bits are used here: they are the same with and without */
+#define PGTABLE_SHSTK 0	/* this file uses only bits, which do not depend on these two */
 #endif
 #include "helpers/pgtable_types.h"
 
@@ -56,7 +56,7 @@ static inline uint64_t swap_offset(uint64_t entry)
 	return ~entry >> SWP_OFFSET_SHIFT & SWP_OFFSET_MASK;
 }
 
-/* All questions first, then moves: which kind comes next is as good as random. */
+/* Conditional moves and no branches: the next kind cannot be predicted. */
 static inline unsigned classify_not_present(uint64_t va, uint64_t entry, unsigned level)
 {
 	unsigned type = entry >> SWP_TYPE_SHIFT, kind = PGTABLE_KIND_MIGRATION;
@@ -72,7 +72,7 @@ static inline unsigned classify_not_present(uint64_t va, uint64_t entry, unsigne
 	return level > 3 ? PGTABLE_KIND_OTHER : kind;
 }
 
-/* The same for frames: moves, no branches. */
+/* The frame, likewise without branches. */
 static inline uint64_t frame_of(uint64_t entry, unsigned traits)
 {
 	unsigned absent = traits & PGTABLE_NOT_PRESENT, kind = traits % PGTABLE_NOT_PRESENT;
@@ -86,7 +86,7 @@ static inline uint64_t frame_of(uint64_t entry, unsigned traits)
 	return absent && none ? 0 : frame;
 }
 
-/* What an entry allows of what the levels above allow. */
+/* What an entry and the levels above allow together. */
 static inline uint8_t combine(unsigned above, uint64_t entry, unsigned nx_mask)
 {
 	unsigned allowed = (entry >> _PAGE_BIT_RW) & (PGTABLE_WRITABLE | PGTABLE_USER);

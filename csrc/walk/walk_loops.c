@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A table of level 1 to its rows, which is where a walk spends its time, for
- * whatever instruction set this is compiled for.
+ * Makes rows of a table of level 1.  A walk spends its time here.  Compiled once for each
+ * instruction set.
  *
- * Zero entries are squeezed out as they are copied; what else there is to know is
- * then found as if all were present, and mended where they are not.
+ * Copying leaves out entries that are 0.  Then the traits of all rows are computed as if all
+ * entries were present, and corrected for those that are not.
  */
 #include <string.h>
 
@@ -12,11 +12,11 @@
 #include "walk/walk.h"
 #include "walk/walk_entry.h"
 
-/* Entries at once: as many as a mask has bits. */
+/* Entries in a block: as many as a mask has bits. */
 #define WALK_BLOCK 32
 #define RIGHTS (PGTABLE_WRITABLE | PGTABLE_USER | PGTABLE_NX)
 
-/* Entries and addresses of those that are not zero; room for a block of each. */
+/* Where entries that are not 0 go, and their addresses; both have room for a block. */
 struct walk_out {
 	uint64_t *va;
 	uint64_t *entry;
@@ -86,7 +86,7 @@ static inline size_t walk_squeeze(const pgtable_word *in, uint64_t va, struct wa
 	return n;
 }
 
-/* What most blocks are: full or empty. */
+/* Most blocks are full or empty. */
 static inline size_t walk_block(const pgtable_word *in, uint64_t va, struct walk_out out)
 {
 	__m256i zero = _mm256_setzero_si256(), any = zero, some_zero = zero;
@@ -135,7 +135,7 @@ static inline __m256i walk_block_rights(const uint64_t *entries)
 	return _mm256_set_m128i(_mm_unpackhi_epi16(even, odd), _mm_unpacklo_epi16(even, odd));
 }
 
-/* Traits as if all were present; returns which are not. */
+/* Write traits as if all entries were present; return a mask of those that are not. */
 static inline uint32_t walk_block_traits(uint8_t *traits, const uint64_t *entries, unsigned above,
 					 unsigned nx_mask)
 {
@@ -189,7 +189,7 @@ static inline void walk_put_traits(uint8_t *traits, const uint64_t *entries, con
 	}
 }
 
-/* The last rows of a table, less than a block: what follows them is not ours. */
+/* The last rows of a table, fewer than a block.  Memory behind them must not change. */
 static inline void walk_put_last_traits(uint8_t *traits, const uint64_t *entries,
 					const uint64_t *va, size_t n, unsigned above,
 					unsigned nx_mask)
@@ -227,7 +227,7 @@ static size_t walk_rows(const void *table, uint64_t va, unsigned above, unsigned
 	return n;
 }
 
-/* Do the traits of a block agree with value in these bits? */
+/* Do all traits of a block have this value in these bits? */
 static inline int walk_all_are(const uint8_t *traits, uint8_t bits, uint8_t value)
 {
 	uint8_t others = 0;

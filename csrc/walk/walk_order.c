@@ -5,7 +5,7 @@
 
 #include "walk/walk_entry.h"
 
-/* What tables lie in: stretches of one size, at most two for each table. */
+/* Memory is divided into stretches of one size, at most two for each table. */
 struct stretches {
 	uintptr_t start;
 	size_t n;
@@ -48,7 +48,7 @@ int pgtable_by_place(const struct pgtable_due *in, size_t n, struct pgtable_due 
 		     size_t *found)
 {
 	struct stretches all = all_stretches(in, n);
-	/* where stretch i begins, and when that was filled up to there, where the next does */
+	/* where stretch i begins in the output; later, up to where it is filled */
 	uint32_t *at = calloc(all.n + 1, sizeof(*at));
 
 	if (!at)

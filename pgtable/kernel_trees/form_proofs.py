@@ -18,7 +18,7 @@ from .errors import KernelTreeError
 from .recipe import Recipe, compile_flags, write_config
 from .translation_units import compile_units, objects_of, split
 
-#: #: A proof is straight-line code of which the compiler leaves nothing.  Little optimisation is
+#: A proof is straight-line code of which the compiler leaves nothing.  Little optimisation is
 #: enough for that.  These flags come last, so they override the others.
 _OPTIMISATION = ("-O1", "-fno-tree-vectorize")
 
@@ -39,7 +39,7 @@ class Proved(NamedTuple):
     """What is known of the helpers of a library, for every entry."""
 
     forms: Mapping[str, Form | Condition]
-    #: #: helpers with an argument that change each bit without looking at others: any form that
+    #: helpers with an argument that change each bit without looking at others: any form that
     #: trying finds for an argument is right
     bitwise: frozenset[str]
 

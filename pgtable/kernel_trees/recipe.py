@@ -215,7 +215,7 @@ def _unused_config(recipe: Recipe, files: list[str]) -> list[str]:
     return sorted(unused)
 
 
-#: #: Options that turn a constant of copies.c into a variable.  A helper that branches on a
+#: Options that turn a constant of copies.c into a variable.  A helper that branches on a
 #: variable cannot become vector code.  When helpers are timed, the kernel's own loads stay.
 _NEEDLESS_VARIABLES = ("CONFIG_DYNAMIC_PHYSICAL_MASK",)
 

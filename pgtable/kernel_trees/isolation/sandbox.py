@@ -10,7 +10,7 @@ import os
 import resource
 from typing import Any
 
-#: #: System calls that no helper and no constructor needs: communication, starting programs, and
+#: System calls that no helper and no constructor needs: communication, starting programs, and
 #: access to other processes.
 _REFUSED = (
     *("socket", "socketpair", "io_uring_setup", "bpf", "keyctl"),
