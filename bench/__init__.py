@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is timed, against whom, and the limit of the machine."""
+"""Throughput benchmarks: pgtable, other libraries, and the limit of the machine."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs every benchmark, each in a process of its own, then makes tables and plots."""
+"""Runs each benchmark in a process of its own, then makes tables and plots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _run(arguments: list[str], smoke: bool) -> None:
 
 
 def _strip_raw_data(path: Path) -> None:
-    """Leave the statistics of pytest-benchmark and drop every single sample."""
+    """Keep the statistics of pytest-benchmark, and remove the single samples."""
     saved = json.loads(path.read_text())
     for benchmark in saved["benchmarks"]:
         benchmark["stats"].pop("data", None)
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     readmes = [BENCH / "README.md", ROOT / "README.md"]
     if args.smoke:
         results, plots = BUILD / "results", BUILD / "plots"
-        # copies, so that making the tables is tried as well
+        # copies, so that writing the tables is tested as well
         BUILD.mkdir(parents=True, exist_ok=True)
         copies = [BUILD / "bench-README.md", BUILD / "README.md"]
         readmes = [Path(shutil.copy(*pair)) for pair in zip(readmes, copies, strict=True)]

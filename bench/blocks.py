@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Blocks of entries, small enough that the caches do not forget them.
+"""Blocks of entries, which are small enough for the caches.
 
-A large array is one block again and again.  So the expected result of a helper
-is that of the block, repeated as well, and checking it costs one reading pass.
+A large array is one block repeated.  So the expected result of a helper is that of the block,
+repeated as well, and a check only reads the array once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def real_block() -> np.ndarray:
 
 @cache
 def random_block() -> np.ndarray:
-    """Return one block of entries of which every bit is a coin toss."""
+    """Return one block of entries with random bits."""
     return _fixed(entries.random_entries(BLOCK))
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Times the command line on a large file in the page cache, beside cp and cat.
 
-Both that write end durable: cp is followed by sync of the copy, apply syncs
-before it renames.
+Both commands that write make the result durable: the copy of cp is synced, and apply syncs before
+it renames.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pgtable.cost.statistics import quartiles
 from . import blocks
 from .paths import BENCH, BUILD, ROOT
 
-#: What is run over the file: what fork does to a parent.
+#: The helpers that run over the file: those that fork uses for a parent.
 HELPERS = ("pte_wrprotect", "pte_mkold")
 
 
 @dataclass
 class Command:
-    """One command, what it must have made, and what it took."""
+    """One command, a check of its result, and its times."""
 
     name: str
     argv: list[str]
@@ -42,7 +42,7 @@ class Command:
     peaks: list[int] = field(default_factory=list)
 
     def run(self, launcher: subprocess.Popen[str], captured: Path) -> None:
-        """Run it once; raises RuntimeError where it fails."""
+        """Run it once; raises RuntimeError if it fails."""
         assert launcher.stdin
         assert launcher.stdout
         launcher.stdin.write(json.dumps({"argv": self.argv, "stdout": str(captured)}) + "\n")
@@ -79,7 +79,7 @@ def make_file(path: Path, nbytes: int) -> None:
 
 
 def commands(source: Path, target: Path, captured: Path) -> list[Command]:
-    """Return those side by side."""
+    """Return the commands that are compared."""
     block = blocks.real_block()
     reference = pgtable.reference()
     expected = reference.chain(*HELPERS)(block)
@@ -137,7 +137,7 @@ def run(nbytes: int, rounds: int) -> dict[str, Any]:
                 for command in group:
                     target.unlink(missing_ok=True)
                     os.sync()
-                    # cat has nothing to do but to read: it writes into nothing
+                    # cat only reads: it writes to /dev/null
                     out = Path(os.devnull) if command.name == "cat" else captured
                     command.run(launcher, out)
     finally:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who is timed: pgtable, and the limit of the machine.
+"""Contenders: pgtable, and the limit of the machine.
 
 A contender is a statement and its names for one :class:`~.timed_operations.BenchCase`.
-Everything it needs is prepared; results go where the case says, or into ``box``.
-What a user could pick instead stands in others.py.
+All that it needs is prepared.  Results go where the case says, or into ``box``.  Other libraries
+are in others.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .timing import TimedStatement
 
 @dataclass
 class Contender:
-    """One of those side by side: family "native", "limit", "numpy" ... and its threads."""
+    """One contender: its family ("native", "limit", "numpy" ...), variant and threads."""
 
     family: str
     variant: str
@@ -35,13 +35,13 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Return how tables name it."""
+        """Return its name in tables."""
         text = f"{self.family} {self.variant}".strip()
         return text if self.threads == 1 else f"{text}, {self.threads} threads"
 
 
 def thread_counts() -> list[int]:
-    """Return 1, 2 and all processors, as far as there are so many."""
+    """Return 1, 2 and the number of processors, without those that are more than it."""
     processors = len(os.sched_getaffinity(0))
     return sorted({n for n in (1, 2, processors) if n <= processors})
 
@@ -56,7 +56,7 @@ def contender(
     result: Callable[[], Any] | None = None,
     check: Callable[[int], None] | None = None,
 ) -> Contender:
-    """Return a contender; what is counted goes into a box, arrays where the case says."""
+    """Return a contender.  Counts go into a box, arrays where the case says."""
     box: list[Any] = [None]
     who = f"{case.operation.name} of {case.n} entries, {family} {variant}"
     if result is None:
@@ -119,7 +119,7 @@ def native(case: BenchCase, isas: list[str], threads: list[int]) -> Iterator[Con
 
 
 def _census(case: BenchCase, engine: Any, isa: str, threads: int) -> Contender:
-    """Return a contender; what is counted goes into a box, arrays where the case says."""
+    """Return pgtable.census() as a contender, with the counts of all tests as its result."""
     box: list[Any] = [None]
 
     def counts() -> dict[str, int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What fork does to a parent's page tables, on those of a real kernel; then at scale."""
+"""Shows what fork does to a parent's page tables: on tables of a real kernel, then at scale."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def median_seconds(work: Callable[[], object]) -> float:
 
 
 def real_tables() -> None:
-    """Transform the shipped tables and check every entry against the reference."""
+    """Transform the shipped tables, and check every entry with the reference."""
     OUTPUT.mkdir(exist_ok=True)
     before, after = OUTPUT / "parent.bin", OUTPUT / "after-fork.bin"
     before.write_bytes(lzma.decompress(TABLES.read_bytes()))
@@ -69,7 +69,7 @@ def real_tables() -> None:
 
 
 def at_scale() -> None:
-    """Run the same chain over tens of millions of entries, on everything that can."""
+    """Run the same chain over tens of millions of entries, with each library that can do it."""
     real = np.fromfile(OUTPUT / "parent.bin", "<u8")
     source = np.resize(real[real != 0], SCALE)
     entries, moved = np.empty_like(source), np.empty_like(source)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How fast pgtable means to be: ratios of medians that were measured side by side.
+"""The goals for the speed of pgtable: ratios of medians that were measured side by side.
 
-These are goals to look at, not tests: another machine, or a busy one, has other
-ratios.
+These are goals, not tests: another machine, or a busy one, has other ratios.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class ThroughputResults:
         self.walk = walk or {}
 
     def row(self, operation: str, n: int, family: str, threads: int = 1) -> dict[str, Any] | None:
-        """Return the quickest variant of a family; of pgtable, the widest instruction set."""
+        """Return the fastest variant of a family; of pgtable, the widest instruction set."""
         found = [
             row
             for row in self.rows
@@ -61,7 +60,7 @@ class ThroughputResults:
 
 
 class GoalValue(NamedTuple):
-    """A measured value and, where it is the worst of several, what it belongs to."""
+    """A measured value.  If it is the worst of several, it says of which case."""
 
     number: float
     where: str = ""
@@ -69,7 +68,7 @@ class GoalValue(NamedTuple):
 
 @dataclass(frozen=True)
 class Goal:
-    """One value, and what it should be: at most or at least ``bound``."""
+    """A goal: a value that should be at most, or at least, ``bound``."""
 
     text: str
     value: Callable[[ThroughputResults], GoalValue]
@@ -78,30 +77,30 @@ class Goal:
     unit: str = "x"
 
     def measured(self, results: ThroughputResults) -> GoalValue | None:
-        """Return the value, or None where this run did not measure it."""
+        """Return the value, or None if this run did not measure it."""
         try:
             return self.value(results)
         except LookupError:
             return None
 
     def reached(self, value: GoalValue) -> bool:
-        """Say whether the value is what it should be."""
+        """Tell whether the goal is reached."""
         compare = operator.le if self.relation == "<=" else operator.ge
         return compare(value.number, self.bound)
 
 
 def to_limit(operation: str, n: int) -> Callable[[ThroughputResults], GoalValue]:
-    """Return the time of native over that of the limit."""
+    """Return the time of native, divided by that of the limit."""
     return lambda r: GoalValue(r.time(operation, n, "native") / r.time(operation, n, "limit"))
 
 
 def to_one(operation: str, n: int) -> Callable[[ThroughputResults], GoalValue]:
-    """Return the time of a chain over that of one helper."""
+    """Return the time of a chain, divided by that of one helper."""
     return lambda r: GoalValue(r.time(operation, n, "native") / r.time(operation, n, "one helper"))
 
 
 def loop_to_limit(helper: str, sizes: tuple[int, ...]) -> Callable[[ThroughputResults], GoalValue]:
-    """Return the worst of a loop without its call over the limit's."""
+    """Return the worst time of a loop, without the call, divided by the limit's."""
 
     def value(r: ThroughputResults) -> GoalValue:
         ratios = {
@@ -114,12 +113,12 @@ def loop_to_limit(helper: str, sizes: tuple[int, ...]) -> Callable[[ThroughputRe
 
 
 def over(operation: str, n: int, family: str) -> Callable[[ThroughputResults], GoalValue]:
-    """Return the time of someone else over that of native."""
+    """Return the time of another family, divided by that of native."""
     return lambda r: GoalValue(r.time(operation, n, family) / r.time(operation, n, "native"))
 
 
 def worst_over(family: str, least: int = 0) -> Callable[[ThroughputResults], GoalValue]:
-    """Return the worst of native over someone else, of all operations and sizes."""
+    """Return the worst time of native to another family's, of all operations and sizes."""
 
     def value(r: ThroughputResults) -> GoalValue:
         ratios = {
@@ -137,7 +136,7 @@ def worst_over(family: str, least: int = 0) -> Callable[[ThroughputResults], Goa
 
 
 def worst_at(family: str, n: int) -> Callable[[ThroughputResults], GoalValue]:
-    """Return the worst of native over someone else, of all operations at one size."""
+    """Return the worst time of native to another family's, of all operations at one size."""
 
     def value(r: ThroughputResults) -> GoalValue:
         ratios = {
@@ -154,7 +153,7 @@ def worst_at(family: str, n: int) -> Callable[[ThroughputResults], GoalValue]:
 
 
 def gain_to_limit(operation: str, n: int) -> Callable[[ThroughputResults], GoalValue]:
-    """Return what native gains from 2 threads over what the limit gains."""
+    """Return the gain of native by 2 threads, divided by the limit's."""
 
     def value(r: ThroughputResults) -> GoalValue:
         native = r.time(operation, n, "native") / r.time(operation, n, "native", 2)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Starts commands out of a small process, and says what each took.
+"""Starts commands from a small process, and says how much time and memory each took.
 
-A process starts out with the peak of the one that it was spawned from, so a
-program that holds arrays cannot measure others.  Read from standard input, one
-JSON line a command: ``{"argv": [...], "stdout": "path"}``; written likewise:
+A new process begins with the peak memory of its parent, so a program that has large arrays cannot
+measure others.  This reads from standard input one line of JSON for each command: ``{"argv": [...],
+"stdout": "path"}``, and writes for each:
 ``{"ns": ..., "peak_rss_bytes": ..., "exit_code": ...}``.
 """
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The limit: loops that read and write the bytes that a helper has to, and do
- * nothing else.  Same compiler, same flags, same threads as the library.
+ * The limit: loops that read and write the same bytes as a helper, and do nothing else. Compiler,
+ * flags and threads are those of the library.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +15,7 @@
 #endif
 
 #define LIMIT_KEY ((uint64_t)0x0123456789abcdef)
-/* Where two things happen to an entry they happen block by block. */
+/* Two operations on an entry are done block by block. */
 #define LIMIT_BLOCK ((size_t)1024)
 
 struct limit_call {
@@ -54,7 +54,7 @@ void limit_xor(void *a, size_t n, unsigned threads)
 	run_limit(xor_part, &call, n, threads);
 }
 
-/* The same as a loop of the library is called. */
+/* The same, with the parameters of the library's loops. */
 int limit_xor_loop(const void *in, const void *args, uint64_t arg, void *out, size_t n)
 {
 	uint64_t *a = out;
@@ -100,7 +100,7 @@ static void xor_where_part(void *context, unsigned index, size_t first, size_t n
 	call->total[index] = total;
 }
 
-/* In place, and one more byte read for each entry. */
+/* In place, and one more byte is read for each entry. */
 uint64_t limit_xor_where(void *a, const void *where, size_t n, unsigned threads)
 {
 	struct limit_call call = { .out = a, .where = where };
@@ -139,7 +139,7 @@ static void sum_fill_part(void *context, unsigned index, size_t first, size_t n)
 	call->total[index] = total;
 }
 
-/* Read, and one byte written for each entry. */
+/* Read, and one byte is written for each entry. */
 uint64_t limit_sum_fill(const void *a, void *out, size_t n, unsigned threads)
 {
 	struct limit_call call = { .in = a, .out = out };
@@ -172,7 +172,7 @@ static void stream_part(void *context, unsigned index, size_t first, size_t n)
 	size_t i = 0;
 
 #if defined(__x86_64__)
-	/* up to where the widest vectors are aligned */
+	/* up to the first aligned vector */
 	while (i < n && (uintptr_t)(out + i) % 64) {
 		out[i] = in[i];
 		i++;
@@ -194,7 +194,7 @@ static void stream_part(void *context, unsigned index, size_t first, size_t n)
 	call->total[index] = 0;
 }
 
-/* Out of place: a copy past the caches (where there is no such store: a plain one). */
+/* Out of place: a copy past the caches; a plain one if there are no such stores. */
 void limit_stream(void *out, const void *in, size_t n, unsigned threads)
 {
 	struct limit_call call = { .out = out, .in = in };
@@ -211,7 +211,7 @@ void limit_repeat(uintptr_t loop, void *entries, size_t n, uint64_t arg, size_t 
 		run(entries, NULL, arg, entries, n);
 }
 
-/* The same for the loop of a form. */
+/* The same, for the loop of a form. */
 void limit_repeat_form(uintptr_t loop, void *entries, size_t n, uintptr_t form, size_t times)
 {
 	struct pgtable_form_loops loops = { .map = 0 };

@@ -35,9 +35,9 @@ def widest_isa() -> str:
     return [name for name, usable in pgtable.isas().items() if usable][-1]
 
 
-#: As csrc/Makefile compiles the loops.
+#: The flags of loops in csrc/Makefile.
 COMMON_FLAGS = ("-std=gnu11", "-O3", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-#: The limit is to be the memory's, not that of counting and jumping.
+#: So that memory is the limit, and not the loop's own counting and branches.
 LOOP_FLAGS = ("-falign-loops=64", "-funroll-loops")
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The compiled loops alone, called from C again and again: no call of Python in the time.
+"""Times the compiled loops alone: C calls them again and again, without Python.
 
-For arrays in the caches, where what a call costs would hide the loop.
+This is for arrays in the caches, where the time of a call would hide the loop's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .timing import Budget, TimedStatement, measure
 
 SIZES = (512, 1 << 12, 1 << 14, 1 << 16, 1 << 19)
 HELPERS = ("wrprotect", "mkclean", "mkdirty", "mkwrite", "modify")
-#: Entries a call of the repeating loop goes over, all repeats together.
+#: How many entries a call of the repeating loop processes, in all repeats together.
 WORK = 1 << 20
 
 
@@ -56,7 +56,7 @@ def run(budget: Budget) -> list[dict[str, Any]]:
 
 
 def _loop(name: str, array: np.ndarray, times: int) -> TimedStatement:
-    """Return what calls of the helper run: the loop of its form, or its own."""
+    """Return the loop that calls of the helper run: that of its form, or its own."""
     case = BenchCase(BY_NAME[name], array.size, array)
     engine = pgtable.native(isa=limit.widest_isa())
     helper: Any = engine.helper(f"pte_{name}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The operations in NumPy, as well as it can do them: temporaries made before, nothing allocated.
+"""The operations in NumPy, as fast as it can do them: temporaries are allocated beforehand.
 
-Each function takes the entries, where results go, and a workspace.  None of them
-uses ``where=`` of a ufunc: its time depends on the data.
+Each function takes the entries, an array for results, and a workspace.  None uses ``where=`` of a
+ufunc, whose time depends on the data.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 
 from .timed_operations import CONSTANTS
 
-#: Constants as arrays without dimension: for NumPy quicker than its scalars.
+#: Constants as arrays without dimensions, which are faster for NumPy than its scalars.
 K = {name: np.array(value, np.uint64) for name, value in CONSTANTS.items()}
 
-#: A part of an array that the caches hold while NumPy passes over it several times.
+#: A part of an array that stays in the caches while NumPy makes several passes.
 BLOCK = 1 << 14
 
 
 class Workspace(NamedTuple):
-    """Temporaries of the length of the entries, and the mask of ``where=``."""
+    """Temporary arrays as long as the entries, and the mask of ``where=``."""
 
     t: np.ndarray
     u: np.ndarray
@@ -30,7 +30,7 @@ class Workspace(NamedTuple):
     mask: np.ndarray | None
 
     def part(self, first: int, end: int) -> Workspace:
-        """Return views for the entries from first to end; temporaries are used again."""
+        """Return views for the entries from first to end.  The temporaries are used again."""
         n = end - first
         mask = None if self.mask is None else self.mask[first:end]
         return Workspace(self.t[:n], self.u[:n], self.b[:n], mask)
@@ -50,12 +50,12 @@ def mkclean(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
 
 
 def mkdirty(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
-    """Set SD, and D or C: nine passes, for NumPy selects slowly."""
+    """Set SD, and D or C: nine passes, since selecting is slow in NumPy."""
     np.bitwise_and(a, K["WD"], work.t)
     np.equal(work.t, K["ZERO"], work.b)
     np.multiply(work.b, K["C"], work.t)
     np.bitwise_or(work.t, a, work.t)
-    # D as well, unless it is C that was set just now
+    # and set D, unless C was set just now
     np.logical_not(work.b, work.b)
     np.multiply(work.b, K["D"], work.u)
     np.bitwise_or(work.t, work.u, out)
@@ -72,7 +72,7 @@ def mkwrite(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
 
 
 def modify(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
-    """Keep some bits, take the rest from newprot, turn the frame over where need be."""
+    """Keep some bits, take the others from newprot, and invert the frame if necessary."""
     np.bitwise_and(a, K["P"], work.t)
     np.bitwise_xor(work.t, K["P"], work.t)
     np.not_equal(a, K["ZERO"], work.b)
@@ -84,7 +84,7 @@ def modify(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
 
 
 def chain(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
-    """Do the four helpers of the chain at once, as a person would write it."""
+    """Do the four helpers of the chain at once, as a programmer would write it."""
     np.bitwise_and(a, K["D"], work.t)
     np.left_shift(work.t, K["SHIFT"], work.t)
     np.bitwise_and(a, K["CHAIN_KEEP"], out)
@@ -105,7 +105,7 @@ def count_dirty(a: np.ndarray, out: np.ndarray, work: Workspace) -> int:
 
 
 def where_array(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
-    """Write-protect where the mask says."""
+    """Write-protect the entries that the mask chooses."""
     assert work.mask is not None
     wrprotect(a, work.u, work)
     np.copyto(out, work.u, where=work.mask)
@@ -120,7 +120,7 @@ def where_helper(a: np.ndarray, out: np.ndarray, work: Workspace) -> None:
 
 
 def blocked(form: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the same, block by block, so that all but the first pass are out of the cache."""
+    """Return a function that works block by block, so that only the first pass reads memory."""
 
     def run(a: np.ndarray, out: np.ndarray, work: Workspace) -> Any:
         total = 0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a user could pick instead of pgtable: NumPy, Numba, numexpr, polars, Python itself.
+"""Libraries that a user could use instead of pgtable: NumPy, Numba, numexpr, polars, and Python.
 
-All but NumPy get their statement out of the closed form of the operation.
+The statements of all but NumPy are made from the closed form of the operation.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from . import numpy_forms
 from .contenders import Contender, contender
 from .timed_operations import CONSTANTS, PRESENT, BenchCase, OperationForm
 
-#: More entries than this take seconds a call.
+#: With more entries a call takes seconds.
 PYTHON_MAX = 1 << 24
 
 
 def numpy(case: BenchCase) -> Iterator[Contender]:
-    """Yield NumPy: whole passes and, for what exceeds the caches, block by block."""
+    """Yield NumPy: in whole passes and, for arrays beyond the caches, block by block."""
     form = numpy_forms.FORMS.get(case.operation.name)
     if form is None:
         return
@@ -42,7 +42,7 @@ def numpy(case: BenchCase) -> Iterator[Contender]:
 
 
 def _value(form: OperationForm, where: str | None) -> str:
-    """Return the closed form with ``where`` in it, as Python writes it."""
+    """Return the closed form, with the ``where`` of the operation, as Python source."""
     if where is None:
         return form.python
     condition = "m[i]" if where == "array" else PRESENT.python
@@ -68,7 +68,7 @@ def _numba_function(shape: str, value: str, parallel: bool) -> Any:
 
 
 def numba(case: BenchCase, parallel: bool) -> Iterator[Contender]:
-    """Yield a compiled loop over the closed form; with ``parallel`` on all processors too."""
+    """Yield a compiled loop over the closed form; with ``parallel`` also one on all processors."""
     if case.operation.form is None or not _import("numba"):
         return
     value = _value(case.operation.form, case.operation.where)
@@ -84,7 +84,7 @@ def numba(case: BenchCase, parallel: bool) -> Iterator[Contender]:
 
 
 def _signed(text: str) -> str:
-    """Replace the names of constants by their values: numexpr knows signed words only."""
+    """Replace the names of constants by their values, as signed words: numexpr has no others."""
 
     def value(match: re.Match[str]) -> str:
         number = CONSTANTS[match[0]]
@@ -94,7 +94,7 @@ def _signed(text: str) -> str:
 
 
 def numexpr(case: BenchCase, threads: list[int]) -> Iterator[Contender]:
-    """Yield numexpr's virtual machine, its expression compiled before."""
+    """Yield numexpr, with an expression that is compiled beforehand."""
     operation = case.operation
     module = _import("numexpr")
     if operation.form is None or module is None:
@@ -137,7 +137,7 @@ _POLARS = {
 
 
 def polars(case: BenchCase) -> Iterator[Contender]:
-    """Yield a polars Series: it cannot work in place, has no shift, and makes its result anew."""
+    """Yield a polars Series.  It cannot work in place, has no shift, and allocates each result."""
     text = _POLARS.get(case.operation.name)
     module = _import("polars")
     if text is None or module is None:
@@ -181,7 +181,7 @@ def python(case: BenchCase) -> Iterator[Contender]:
 
 @cache
 def _import(name: str) -> ModuleType | None:
-    """Return the module, or None where the extra ``bench`` is not installed."""
+    """Return the module, or None if the extra ``bench`` is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError:

@@ -9,5 +9,5 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "bench"
 CSRC = ROOT / "csrc"
 DUMP = ROOT / "tests" / "data" / "k612-128.ptes.bin.xz"
-#: Everything that is made on the way and not kept.
+#: Files that are not kept.
 BUILD = ROOT / "build" / "bench"

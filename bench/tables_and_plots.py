@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Makes tables and plots out of the measured results."""
+"""Makes tables and plots from the results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = (
     ("polars", 1, "polars"),
     ("python", 1, "Python"),
 )
-#: What the table of the top README shows: one operation, few sizes.
+#: The table of the top README shows one operation at these sizes.
 SHORT = ("wrprotect", (512, 16 << 10, 1 << 20, 16 << 20))
 COLORS = {
     "limit": "black",
@@ -42,7 +42,7 @@ PLOTTED = ("wrprotect", "copy", "dirty.count")
 
 
 def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]:
-    """Return the results of throughput.py and, as far as there are any, of files.py and walk.py."""
+    """Return the results of throughput.py and, if there are any, of command_line.py and walk.py."""
     throughput = json.loads((directory / "throughput.json").read_text())
     paths = directory / "files.json", directory / "walk.json"
     files, walk = (json.loads(path.read_text()) if path.exists() else None for path in paths)
@@ -55,7 +55,7 @@ def _table(rows: list[list[str]], headers: list[str], left: int = 1) -> str:
 
 
 def machine_text(machine: dict[str, Any]) -> str:
-    """Return one sentence on what was measured on."""
+    """Return one sentence on the machine and the software."""
     caches = ", ".join(f"{level} {size}" for level, size in machine["caches"].items())
     versions = ", ".join(
         f"{name} {version}" for name, version in machine["versions"].items() if version
@@ -113,7 +113,7 @@ def _rate(row: dict[str, Any] | None) -> str:
 
 
 def isa_table(results: ThroughputResults) -> str:
-    """Return wrprotect in place on each instruction set: entries a second."""
+    """Return the table of wrprotect in place by instruction set: entries a second."""
     sizes = results.sizes("wrprotect")
     rates: dict[str, dict[int, str]] = {}
     for row in results.rows:
@@ -188,7 +188,7 @@ def goals_table(results: ThroughputResults) -> str:
 
 
 def plot(results: ThroughputResults, operation: str, path: Path) -> None:
-    """Draw throughput against size, a line for each contender, the limit dashed."""
+    """Draw throughput by size: a line for each contender, the limit dashed."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -225,7 +225,7 @@ def plot(results: ThroughputResults, operation: str, path: Path) -> None:
 
 
 def write(results_directory: Path, plots: Path, readmes: list[Path]) -> str:
-    """Regenerate plots and the marked parts of the READMEs; return the table of goals."""
+    """Write the plots and the marked parts of the READMEs; return the table of goals."""
     throughput, files, walk = load(results_directory)
     results = ThroughputResults(throughput, files, walk)
     for operation in PLOTTED:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Groups for pytest-benchmark: wrprotect, mkclean, mkdirty, dirty.count at four sizes.
 
-The same cases and contenders as throughput.py, in the form that
-``pytest-benchmark compare`` reads.  Each result is checked.
+These are cases and contenders of throughput.py, in the form that ``pytest-benchmark compare``
+reads.  Each result is checked.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ SMOKE = bool(os.environ.get("PGTABLE_BENCH_SMOKE"))
 GROUPS = ("wrprotect", "mkclean", "mkdirty", "dirty.count")
 SIZES = (512, 16 << 10) if SMOKE else (512, 16 << 10, 1 << 20, 16 << 20)
 FAMILIES = ("native", "numpy", "python")
-#: Pure Python takes seconds at more.
+#: With more entries pure Python takes seconds.
 PYTHON_MAX = 16 << 10
 ROUNDS = 3 if SMOKE else 15
-#: A round is at least about so long.
+#: A round processes at least about so many entries.
 ENTRIES_A_ROUND = 1 << 18
 
 
 def _contender(case: BenchCase, family: str) -> Contender:
-    """Return the one of a family: of NumPy the quicker formulation at that size."""
+    """Return the contender of a family; of NumPy, the version that is faster at that size."""
     if family == "native":
         return next(contenders.native(case, [limit.widest_isa()], [1]))
     if family == "python":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Times every operation over sizes from one table's part to a gigabyte, side by side."""
+"""Times every operation, all contenders side by side, from a part of a table to a gigabyte."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .timing import Budget, measure
 
 Ki, Mi = 1 << 10, 1 << 20
 
-#: From here on the wait is for memory, and only the quick are timed, in few rounds.
+#: From so many entries on, memory decides: only fast contenders are timed, in few rounds.
 LARGE = 64 * Mi
 
 
 class TimingPlan(NamedTuple):
-    """What is timed at which sizes, and for how long a group."""
+    """Which operations are timed at which sizes, and how long a group may take."""
 
     sizes: dict[str, tuple[int, ...]]
     budget: Budget
@@ -66,7 +66,7 @@ SMOKE = TimingPlan(
 
 
 def group_of(case: BenchCase, plan: TimingPlan) -> Iterator[contenders.Contender]:
-    """Yield who is timed on that case."""
+    """Yield the contenders of a case."""
     usable = [name for name, ok in pgtable.isas().items() if ok]
     widest = limit.widest_isa()
     threads = contenders.thread_counts()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is timed: operations, their closed forms, and the arrays one of them works on."""
+"""The operations that are timed, their closed forms, and the arrays that they work on."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PROTNONE, _SD, _C, _NX = 1 << 8, 1 << 11, 1 << 58, 1 << 63
 _FRAME = 0x000F_FFFF_FFFF_F000
 #: frame, PCD, PWT, SPECIAL, ACCESSED, DIRTY, SOFT_DIRTY, DEVMAP, UFFD_WP, PAT
 _CHG = _FRAME | 1 << 3 | 1 << 4 | 1 << 9 | _A | _D | _SD | 1 << 57 | 1 << 10 | 1 << 7
-#: what pte_modify() is given: readable by the user, not executable
+#: the argument of pte_modify(): user mode may read the page, and not execute it
 NEWPROT = _NX | _A | 1 << 2 | _P
 
-#: The names in closed forms.
+#: The names that closed forms use.
 CONSTANTS = {
     "ZERO": 0,
     "P": _P,
@@ -50,7 +50,7 @@ CONSTANTS = {
 
 @dataclass(frozen=True)
 class OperationForm:
-    """A closed form as Python (also Numba) and numexpr write it, of an entry ``v``."""
+    """A closed form of an entry ``v``, in Python (also for Numba) and for numexpr."""
 
     python: str
     numexpr: str
@@ -66,7 +66,7 @@ PRESENT = _both("(v & PP) != ZERO")
 
 @dataclass(frozen=True)
 class TimedOperation:
-    """One thing to do to all entries.
+    """An operation on all entries.
 
     shape: "in place", "out of place", "count" (a test, counted), "bools" (a
         test, to a bool array) or "census".
@@ -83,7 +83,7 @@ class TimedOperation:
 
     @property
     def bytes_per_entry(self) -> int:
-        """Bytes read and written: what the limit loop moves."""
+        """Bytes that the limit's loop reads and writes."""
         moved = {"in place": 16, "out of place": 16, "count": 8, "bools": 9, "census": 8}
         return moved[self.shape] + (self.where == "array")
 
@@ -170,7 +170,7 @@ BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
 class BenchCase:
-    """One operation on n entries: the arrays that all contenders share, and what must come out."""
+    """One operation on n entries: arrays that all contenders share, and the expected result."""
 
     def __init__(self, operation: TimedOperation, n: int, array: np.ndarray | None = None):
         self.operation = operation
@@ -181,23 +181,23 @@ class BenchCase:
 
     @cached_property
     def out(self) -> np.ndarray:
-        """Return where results go that are not written in place."""
+        """Return the array for results that are not written in place."""
         bools = self.operation.shape == "bools"
         return entries.aligned(self.n, bool if bools else np.uint64)
 
     @cached_property
     def temporary(self) -> np.ndarray:
-        """Return what those need who work in several passes."""
+        """Return the temporary arrays of contenders that work in several passes."""
         return entries.aligned(self.n)
 
     @cached_property
     def bools(self) -> np.ndarray:
-        """Return a bool for each entry, for the same."""
+        """Return an array with a bool for each entry, for these."""
         return entries.aligned(self.n, bool)
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """Return which entries are present: what ``where=`` is given as."""
+        """Return which entries are present: the mask for ``where=``."""
         mask = entries.aligned(self.n, bool)
         entries.fill(mask, self.mask_block)
         return mask
@@ -209,7 +209,7 @@ class BenchCase:
 
     @cached_property
     def expected(self) -> Any:
-        """Return what the reference engine makes of the block, or the count of all."""
+        """Return the result of the reference engine for the block, or the count of all entries."""
         operation = self.operation
         if operation.shape == "census":
             return self._expected_census()
@@ -220,7 +220,7 @@ class BenchCase:
         return reference(self.block, where=where)
 
     def _expected_census(self) -> dict[str, int]:
-        """Return the counts of every test of an entry alone."""
+        """Return the count of each test that takes the entry alone."""
         times = self.n // max(self.block.size, 1)
         return {
             helper.name: helper.count(self.block) * times
@@ -229,23 +229,23 @@ class BenchCase:
         }
 
     def block_repeated(self) -> np.ndarray:
-        """Return the entries once more, for those who cannot work on the array itself."""
+        """Return a copy of the entries, for contenders that cannot work on the array itself."""
         return np.tile(self.block, self.n // max(self.block.size, 1))
 
     @property
     def in_place(self) -> bool:
-        """Say whether results overwrite the entries."""
+        """Tell whether results overwrite the entries."""
         return self.operation.shape == "in place"
 
     def restore(self) -> None:
-        """Undo what the last contender did."""
+        """Write the entries again, after another contender."""
         if self.in_place:
             entries.fill(self.array, self.block)
         elif "out" in self.__dict__:
             self.out.view(np.uint8).fill(0xFF if self.out.dtype != bool else 0)
 
     def checker(self, who: str, result: Callable[[], Any]) -> Callable[[int], None]:
-        """Return a check of what ``result`` gives, however often the operation ran."""
+        """Return a function that checks ``result``, for any number of runs of the operation."""
         expected = self.expected
 
         def check(calls: int) -> None:

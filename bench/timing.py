@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Interleaved timing: every round times each contender once, so that a slow moment hits all.
+"""Interleaved timing: each round times all contenders once, so that a slow moment affects all.
 
-The statement of a contender is compiled into the timing loop as timeit does it:
-what a user would write, and no wrapper around it.
+The statement of a contender is compiled into the timing loop, as timeit does it.  It is what a user
+would write, without a wrapper.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 
 from pgtable.cost.statistics import quartiles
 
-#: A round of a quick statement repeats it for about so long.  With a quarter of it what ran
-#: after somebody's two threads, whose caches held the array, took up to twice as long.
+#: A round repeats a fast statement for about so long.  With a quarter of this, a contender that
+#: ran after one with two threads, whose caches had the array, took up to twice as long.
 BLOCK_NS = 2_000_000
-#: What takes so many times its share is timed three times only.
+#: A contender that takes so many times its share is timed only three times.
 SLOW = 10
 
 
 class Budget(NamedTuple):
-    """How long a group may take: rounds go on until a contender used up its share."""
+    """How long a group may take.  A contender takes part in rounds until its share is used up."""
 
-    #: for the whole group, each contender an equal share
+    #: for the whole group; contenders have equal shares
     seconds: float
     min_rounds: int
     max_rounds: int
@@ -39,7 +39,7 @@ class TimedStatement:
     statement: str
     names: dict[str, Any]
     restore: Callable[[], None]
-    #: given how often the statement ran since restore(); raises WrongResultError
+    #: called with the number of runs since restore(); raises WrongResultError
     check: Callable[[int], None]
     before: Callable[[], None] | None = None
     inner: int = 1
@@ -49,7 +49,7 @@ class TimedStatement:
         self._timer = timeit.Timer(self.statement, timer=time.perf_counter_ns, globals=self.names)
 
     def calibrate(self) -> None:
-        """Run it for the first time (it may compile), check it, choose the repeats."""
+        """Run it for the first time, check it, and choose the number of repeats."""
         self._prepare()
         self._timer.timeit(1)
         self.check(1)
@@ -66,7 +66,7 @@ class TimedStatement:
     def run(self, check: bool) -> None:
         """Take one sample: nanoseconds a call."""
         self._prepare()
-        # what restore() left in the caches matters only where much is repeated
+        # a first run, so that the caches are the same for each repeat
         warm = self.inner > 1
         if warm:
             self._timer.timeit(1)
@@ -75,7 +75,7 @@ class TimedStatement:
             self.check(self.inner + warm)
 
     def as_function(self) -> Callable[[], None]:
-        """Return the statement as a function, for harnesses that time functions."""
+        """Return the statement as a function, for pytest-benchmark."""
         names = dict(self.names)
         exec(f"def call():\n    {self.statement}", names)
         return names["call"]
@@ -99,9 +99,8 @@ def measure(
 ) -> None:
     """Time the group; results are in ``samples``.
 
-    Each round starts with another contender.  One that used up its share of the
-    time leaves after ``min_rounds``, a very slow one after three; these rounds are
-    checked always.
+    Each round begins with another contender.  A contender whose share of the time is used up leaves
+    after ``min_rounds``, a very slow one after three.  The last of these rounds is always checked.
     """
     for timed in group:
         timed.calibrate()

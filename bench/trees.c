@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The driver, called from C again and again: no call of Python in the time. */
+/* Calls the driver from C again and again, so that no call of Python is timed. */
 #include <time.h>
 
 #include "python/operation.h"
 
-/* instance.c refers to it; the loops that run are those of the installed library */
+/* instance.c refers to this table; the loops that run are those of the installed library */
 extern const struct pgtable_loops pgtable_loops_tree;
 const struct pgtable_loops pgtable_loops_tree;
 
-/* pgtable_run() of the installed library: who loads this has that one. */
+/* run: pgtable_run() of the installed library */
 uint64_t trees_time(pgtable_run_function *run, const struct pgtable_loops *loops,
 		    const struct pgtable_step *steps, size_t nsteps, int counting,
 		    const void *in, void *out, size_t n, size_t large_from, size_t times);
 
-/* Nanoseconds that so many calls take; results, or the count, are in out. */
+/* Returns the nanoseconds of so many calls.  Results, or the count, are in out. */
 uint64_t trees_time(pgtable_run_function *run, const struct pgtable_loops *loops,
 		    const struct pgtable_step *steps, size_t nsteps, int counting,
 		    const void *in, void *out, size_t n, size_t large_from, size_t times)

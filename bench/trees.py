@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What helpers of a tree cost in bulk beside our own text compiled with the same flags.
+"""Times the helpers of a tree over arrays, beside our own text compiled with the same flags.
 
-``python -m bench.trees TREE``: all helpers that both have, maps into another
-array, tests into bools and as counts, as an engine runs them.  Contenders take
-turns in one process.
+``python -m bench.trees TREE`` times all helpers that both have, as an engine runs them: maps into
+another array, tests into bools and as counts.  Contenders take turns in one process.
 """
 
 from __future__ import annotations
@@ -51,16 +50,16 @@ _ffi.cdef(
 )
 
 SIZES = (512, 1 << 14, 1 << 20, 1 << 22)
-#: Entries that one sample goes over at least, all repeats together.
+#: How many entries one sample processes at least, in all repeats together.
 WORK = 1 << 18
 ROUNDS = 15
 GOAL = 1.2
-#: What helpers with a second argument get: a user's read-only page, and bits to change.
+#: The second argument of helpers: as a protection, a read-only page of user mode.
 ARGUMENT = 0x25
 
 
 class Loop(NamedTuple):
-    """One helper's loop over arrays of one size, in each of the libraries."""
+    """A loop of one helper over arrays of one size, in each of the libraries."""
 
     helper: str
     counting: bool
@@ -68,7 +67,7 @@ class Loop(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called in the report."""
+        """Its name in the report."""
         return self.helper + (".count" if self.counting else "")
 
 
@@ -102,7 +101,7 @@ def main() -> int:
 
 
 class OurText(CompiledEngine):
-    """Our helpers as some compiler made them, run as native ones are."""
+    """An engine with our helpers, compiled by some compiler, which runs them as native does."""
 
     def __init__(self, handles: list[Any], loops: Any):
         super().__init__("our text", loops)
@@ -115,7 +114,7 @@ class OurText(CompiledEngine):
         return found_form(helper.handle, argument)
 
     def condition_of(self, helper: CompiledHelper) -> Condition | None:
-        """Find the same of a test."""
+        """Find the condition of a test likewise."""
         return found_condition(helper.handle)
 
 
@@ -137,13 +136,13 @@ def _measure(
                 contest.check(but_tree=name in known)
                 ratio = contest.run(args.rounds)
                 if ratio.tree > GOAL * ratio.ours:
-                    # a neighbour on the machine does not strike twice
+                    # measured again: another process rarely disturbs the same loop twice
                     ratio = contest.run(4 * args.rounds)
                 yield ratio
 
 
 class _Contest:
-    """One helper of three engines over the same arrays."""
+    """One helper in three engines, over the same arrays."""
 
     def __init__(
         self,
@@ -171,7 +170,7 @@ class _Contest:
         return taken / times
 
     def check(self, *, but_tree: bool) -> None:
-        """Require the same output of all; a known difference of the tree's is none."""
+        """Require that all give the same output, apart from known differences of the tree."""
         outputs = []
         for index in range(but_tree, len(self.steps)):
             self.out[:] = 0

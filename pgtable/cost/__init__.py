@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a helper costs per entry: measured, saved, compared.
 
-``measure(plan)`` gives a row for each helper, engine, way of compiling, mix and shape;
-:mod:`.results` saves and reads them.
+``measure(plan)`` gives a row for each helper, engine, way of compiling, mix and shape.
+:mod:`.result_files` writes and reads these rows.
 """
 
 from __future__ import annotations

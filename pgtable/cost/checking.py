@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every timed output is compared with what the reference engine says."""
+"""Compares every timed output with the result of the reference engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class WrongResultError(AssertionError):
-    """A contender was timed, but what it computed is wrong: its time means nothing."""
+    """A contender computed a wrong result, so its time means nothing."""
 
 
 def require_equal(who: str, got: Any, expected: Any) -> None:

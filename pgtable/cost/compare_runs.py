@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two results, row by row: which differences are real.
+"""Compares two results row by row, and says which differences are real.
 
 The ratio of two costs has Fieller's interval (E. C. Fieller, "Some Problems in Interval
 Estimation", 1954): it needs no cost to be far from zero, and says so where one is too near.
-Each cost's standard error is taken back out of its stated interval, so that what widened
-that (the processes, the samples, the clock) counts here as well; degrees of freedom are
-Welch's.
+The standard error of each cost is computed from its interval, so that all that widened the interval
+(processes, samples, the clock) counts here as well.  Degrees of freedom are Welch's.
 
-A difference is real where the whole interval lies beyond the threshold.  Of many rows some
-would by chance, so the intervals of that decision are wider, by Holm's rule ("A Simple
-Sequentially Rejective Multiple Test Procedure", 1979): the chance that a comparison names
-any difference that is not there is 5 %, however many rows it has.
+A difference is real if the whole interval lies beyond the threshold.  With many rows, some would do
+so by chance.  So Holm's rule widens the intervals for this decision ("A Simple Sequentially
+Rejective Multiple Test Procedure", 1979).  Then the chance that a comparison reports any difference
+that does not exist is 5 %, for any number of rows.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from typing import Any
 from .result_files import PARAMS, CostResults, Row, engine_text
 from .statistics import CONFIDENCE, Summary, t_probability, t_quantile
 
-#: Two builds of one text differ by so much, in percent, for what nobody wrote.
+#: In percent: two builds of the same text may differ by so much.
 THRESHOLD = 2.0
 
-#: What makes it another machine, of what is known of one.
+#: Properties that must agree for two results to be of one machine.
 _MACHINE = ("processor", "processors", "caches", "system", "isa")
 
 
@@ -36,11 +35,11 @@ class CostDifference:
 
     before: Row
     after: Row
-    ratio: float  #: of the medians, after to before; NaN where before is nothing
-    low: float  #: of the ratio's 95 % interval, by itself; -inf where it cannot be told
+    ratio: float  #: after to before, of the medians; NaN if before is 0
+    low: float  #: lower end of the ratio's own 95 % interval; -inf if unknown
     high: float
-    chance: float  #: of a difference so large beyond the threshold where there is none
-    real: bool  #: so unlikely that it holds among all rows
+    chance: float  #: the chance of a difference so far beyond the threshold if there is none
+    real: bool  #: that chance is small enough for the number of rows
 
     @property
     def slower(self) -> bool:
@@ -59,7 +58,7 @@ class CostDifference:
         return before.low <= after.high and after.low <= before.high
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it; null for what cannot be told."""
+        """Return it as JSON values; null for what is unknown."""
         return {
             **self.after.params,
             "before_ns": _times(self.before.summary),
@@ -88,21 +87,21 @@ class CostComparison:
     differences: list[CostDifference]  #: in the order of the second
     only_before: list[Row]
     only_after: list[Row]
-    notes: list[str]  #: what else is not alike, a line each
+    notes: list[str]  #: what else is different: one line for each
     threshold: float  #: percent
 
     @property
     def slower(self) -> list[CostDifference]:
-        """Return what costs really more, the worst first."""
+        """Return the rows that really cost more, the worst first."""
         return sorted((d for d in self.differences if d.slower), key=lambda d: -d.ratio)
 
     @property
     def quicker(self) -> list[CostDifference]:
-        """Return what costs really less, the most first."""
+        """Return the rows that really cost less, the largest difference first."""
         return sorted((d for d in self.differences if d.quicker), key=lambda d: d.ratio)
 
     def agreement(self) -> dict[str, tuple[int, int]]:
-        """Return for each helper how many of its rows agree, of how many."""
+        """Return for each helper how many of its rows agree, and how many it has."""
         found: dict[str, tuple[int, int]] = {}
         for one in self.differences:
             agree, of = found.get(one.after.params["helper"], (0, 0))
@@ -168,7 +167,7 @@ def _unlike(before: CostResults, after: CostResults) -> Iterator[str]:
 
 
 def _other_compilers(before: CostResults, after: CostResults) -> tuple[dict[str, str], list[str]]:
-    """Return names of compilers in before -> in after, where only the version differs."""
+    """Return compilers of before -> compilers of after that differ only in the version."""
     old, new = (_versions(results) for results in (before, after))
     names, notes = {}, []
     for program in old.keys() & new.keys():
@@ -197,7 +196,7 @@ def _judge(pairs: list[tuple[Row, Row]], threshold: float) -> list[CostDifferenc
 
 
 def holm(chances: list[float]) -> list[bool]:
-    """Return which of so many unlikely things hold, with 95 % confidence in all of them."""
+    """Return which of these results are significant, with 95 % confidence for all together."""
     holds = [False] * len(chances)
     for rank, i in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
         if chances[i] * (len(chances) - rank) > 1 - CONFIDENCE:
@@ -207,7 +206,7 @@ def holm(chances: list[float]) -> list[bool]:
 
 
 def _error(summary: Summary) -> float:
-    """Return the standard error out of the interval; infinite for a single process."""
+    """Return the standard error that an interval implies; infinite for a single process."""
     if summary.processes < 2 or not math.isfinite(summary.low + summary.high):
         return math.inf
     return (summary.high - summary.low) / 2 / t_quantile(CONFIDENCE, summary.processes - 1)
@@ -223,7 +222,7 @@ def _degrees(before: Summary, after: Summary, weight: float = 1.0) -> int:
 
 
 def _chance(before: Summary, after: Summary, factor: float) -> float:
-    """Return how likely it is to differ so much more than by the factor, by chance."""
+    """Return the chance of a difference so far beyond the factor, if there is none."""
     if math.isinf(_error(before) + _error(after)):
         return 1.0
     chance = 1.0
@@ -239,7 +238,7 @@ def _chance(before: Summary, after: Summary, factor: float) -> float:
 def ratio(before: Summary, after: Summary) -> tuple[float, float, float]:
     """Return after to before, and Fieller's 95 % interval of it.
 
-    The interval is infinite where before may be nothing, or is of one process.
+    The interval is infinite if before may be 0, or if one of both has a single process.
     """
     a, b = before.median, after.median
     value = b / a if a else math.nan

@@ -16,12 +16,12 @@ _SEED = 58
 
 
 def random_entries(n: int) -> np.ndarray:
-    """Return n entries of which every bit is a coin toss, the same each time."""
+    """Return n entries of random bits, the same in each call."""
     return np.random.default_rng(_SEED).integers(0, 2**64, n, dtype=np.uint64)
 
 
 def from_file(path: str | os.PathLike[str], n: int) -> np.ndarray:
-    """Return n entries of a file: whole tables from all over it, or all of it again and again.
+    """Return n entries of a file: tables spread over it, or, if it has fewer, all of it repeated.
 
     path: what ``pgtable apply`` reads: raw entries or ``.npy``, also compressed with xz.
 
@@ -40,10 +40,10 @@ def from_file(path: str | os.PathLike[str], n: int) -> np.ndarray:
 
 
 def aligned(n: int, dtype: Any = np.uint64) -> np.ndarray:
-    """Return a new array that starts at a page, as page tables do, its pages touched.
+    """Return a new array that starts at a page, as page tables do.  Its pages are in memory.
 
-    What starts elsewhere makes vectors that lie in two cache lines: some loops
-    mind, some do not, and two arrays of one program may differ in it.
+    In other arrays some vectors lie in two cache lines.  That slows some loops down and others not,
+    and two arrays of one program may differ in it.
     """
     page = 4096
     nbytes = n * np.dtype(dtype).itemsize

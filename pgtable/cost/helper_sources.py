@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whose helpers are measured: our rules, and kernel trees.  How their timed loops are built."""
+"""The helpers that are measured, of our rules and of kernel trees, and how their loops are
+built."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ _FLAGS = (
     *(("-fcf-protection=none",) if IS_X86 else ()),
 )
 _LINE = re.compile(r"^HELPER2?\(\w+, \w+, (\w+),.*\)$", re.MULTILINE)
-#: What the oracle of a tree is compiled with: it is not timed.
+#: Flags for the oracle of a tree.  The oracle is not timed.
 _ORACLE_FLAGS = ("-O1",)
 
 
@@ -46,7 +47,7 @@ class Compiler(NamedTuple):
     """A C compiler that is there."""
 
     path: Path
-    name: str  #: with its version, as results name it
+    name: str  #: with its version, as in results
 
 
 class TimedLibrary(NamedTuple):
@@ -54,7 +55,7 @@ class TimedLibrary(NamedTuple):
 
     path: Path
     prefix: str  #: of helpers in symbols
-    sizes: dict[str, int]  #: bytes of code, by helper; what is not here could not be had
+    sizes: dict[str, int]  #: bytes of code, by helper that could be compiled
 
     def symbol(self, loop: str, helper: str) -> str:
         """Return the symbol of a "table" or "latency" loop."""
@@ -62,7 +63,7 @@ class TimedLibrary(NamedTuple):
 
 
 class HelperSource(Protocol):
-    """Whose helpers are measured."""
+    """A set of helpers that can be measured."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class HelperSource(Protocol):
         """Return an engine that says what these helpers must compute."""
 
     def why_missing(self, helper: str) -> str | None:
-        """Say why there is no such helper; None where that is as it should be."""
+        """Return why this has no such helper; None if there is nothing to report."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,16 @@ class OurRules:
         return reference(*self.switches)
 
     def why_missing(self, helper: str) -> str | None:
-        """Rules that have a helper and rules that have not are what is compared."""
+        """Return None: rules differ in which helpers they have, and that is no fault."""
         return None
 
     def flags(self, way: Way) -> list[str]:
-        """Return what tells the compiler the rules."""
+        """Return the compiler flags for the rules."""
         rules, shstk, config = self.switches
         flags = [f"-DPGTABLE_RULES_{rules.upper()}", f"-DPGTABLE_SHSTK={int(shstk)}"]
         if config:
             flags.append("-DCONFIG_X86_SHADOW_STACK")
-        # before the patch nobody asked, and what is compiled out is not asked for either
+        # before the patch there was no test, and there is none if the feature is compiled out
         if way.patched and (shstk or config):
             flags.append("-DPGTABLE_PATCHED")
         return flags
@@ -111,16 +112,16 @@ class OurRules:
 
 @dataclass(frozen=True)
 class MeasuredTree:
-    """A kernel tree; its oracle is its own text, compiled as an engine."""
+    """A kernel tree.  Its oracle is an engine that is compiled from the tree's own text."""
 
     kernel: TreeSettings
     compiler: Compiler  #: of the oracle
-    helpers: tuple[str, ...]  #: that will be asked for
+    helpers: tuple[str, ...]  #: that are measured
 
     @cached_property
     def _oracle(self) -> tuple[KernelTreeEngine, bool]:
         """Return the tree's own engine, and whether the tree knows shadow stacks."""
-        # whether it reads dirtiness in bit 58 decides what its mixes are
+        # pte_dirty shows whether the tree reads bit 58, which decides the mixes
         only = tuple(dict.fromkeys([*self.helpers, "pte_dirty"]))
         library = self.library(self.compiler, _ORACLE_FLAGS, "constant", only=only)
         return library.engine(), library.report["knows_shstk"]
@@ -140,7 +141,7 @@ class MeasuredTree:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Return the release and, where the tree knows it, the feature."""
+        """Return the release and, if the tree knows it, whether the feature is on."""
         engine, knows_shstk = self._oracle
         shstk = engine.shstk if knows_shstk else None
         overrides = "".join(f",{name}={'y' if on else 'n'}" for name, on in engine_config(engine))
@@ -151,7 +152,7 @@ class MeasuredTree:
         return self._oracle[0]
 
     def why_missing(self, helper: str) -> str | None:
-        """Say why the tree's helper cannot be had."""
+        """Return why the tree's helper is not available."""
         engine = self._oracle[0]
         reason = engine.unavailable.get(helper)
         return f"{engine.release}: {helper} {reason}" if reason else None
@@ -170,7 +171,7 @@ def find_compiler(name: str) -> Compiler:
 
 
 class LibraryRequest(NamedTuple):
-    """One library: these helpers of a subject, compiled in one way."""
+    """A library to build: some helpers of a source, compiled in one way."""
 
     subject: OurRules | MeasuredTree
     way: Way
@@ -179,7 +180,7 @@ class LibraryRequest(NamedTuple):
 
 
 def build(request: LibraryRequest) -> TimedLibrary:
-    """Return the timed loops; compiled now, or before.
+    """Return the timed loops: compiled now, or taken out of the cache.
 
     Raises KernelTreeError (a ValueError), in one line, where they cannot be compiled.
     """
@@ -214,10 +215,10 @@ IDENTITY = "identity"
 
 
 def _sizes(path: Path, prefix: str, cc: Compiler) -> dict[str, int]:
-    """Return bytes of code of each helper, inlined: without what calling it takes."""
+    """Return how many bytes of code each helper has when it is inlined, without call and return."""
     sizes: dict[str, int] = {}
     for symbol, size in code_sizes(path, cc.path).items():
-        # what is unlikely may stand apart, as name.cold
+        # unlikely code may be a symbol of its own, name.cold
         name = symbol.partition(".")[0]
         if name.startswith(_ALONE):
             helper = name.removeprefix(_ALONE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Measure a plan: time everybody who takes part in several processes, and make rows of it."""
+"""Measures a plan: times all participants in several processes, and makes rows of the times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .result_files import Row
 from .runner import POOL_ENTRIES, Job, RunnerError, Task, TaskTimes, runner, time_job
 from .statistics import summarise
 
-#: Told which part of the work is done, 0 to 1, and what is being done.
+#: A function that gets the part of the work that is done, 0 to 1, and the name of the next step.
 Progress = Callable[[float, str], None]
 
 
@@ -26,17 +26,17 @@ def measure(
 ) -> list[Row]:
     """Measure everything that a plan names; returns a row for each.
 
-    note: told, in one line each, what could not be measured and why.
-    progress: told the part of the work that is done, 0 to 1, and what is being done.
+    note: called with a line for each thing that could not be measured, and why.
+    progress: called with the part of the work that is done, 0 to 1, and the name of the next step.
 
-    Raises UnknownHelperError for a helper that nobody has, ValueError for what
-    is no plan or cannot be compiled at all, OSError for a file or tree that cannot be
-    read, WrongResultError if a timed loop gave another result than it must.
+    Raises UnknownHelperError for a helper that no source has, ValueError for a bad plan or if
+    nothing can be compiled, OSError for a file or tree that cannot be read, and WrongResultError if
+    a timed loop gave a wrong result.
     """
     note, progress = note or _ignore, progress or _ignore
     steps = _Steps(progress)
     field = Participants(plan, note, lambda part: steps.add(_Steps.COMPILING * part, "compile"))
-    # the large array has processes of its own
+    # loops over the large array run in processes of their own
     groups: dict[bool, list[Participant]] = {}
     for one in field.contenders:
         groups.setdefault(one.shape == "memory", []).append(one)
@@ -51,7 +51,7 @@ def _ignore(*_: object) -> None:
 
 
 class _Steps:
-    """How far the work is: compiling a tenth, counting a tenth, timing the rest."""
+    """Progress: compiling is a tenth of the work, counting a tenth, timing the rest."""
 
     COMPILING, TIMING, COUNTING = 0.1, 0.8, 0.1
 
@@ -60,14 +60,14 @@ class _Steps:
         self._done = 0.0
 
     def add(self, part: float, what: str) -> None:
-        """Tell that so much more is done, of 1, and what is being done."""
+        """Report that another part of the work, 0 to 1, is done, and the name of the next step."""
         self._done += part
         self._progress(min(self._done, 1.0), what)
 
 
 @dataclass
 class _Measured:
-    """One job of contenders and the identities that they are compared with."""
+    """A job: participants, and the identity loops whose times are subtracted."""
 
     field: Participants
     contenders: list[Participant]
@@ -75,7 +75,7 @@ class _Measured:
 
     @property
     def _weight(self) -> float:
-        """Return which part of all the work this is."""
+        """Return this job's share of all the work."""
         return len(self.contenders) / len(self.field.contenders)
 
     def rows(self) -> dict[Participant, Row]:
@@ -95,7 +95,7 @@ class _Measured:
         }
 
     def _job(self) -> tuple[Job, list[int]]:
-        """Return the job, and for each contender's column that of its identity."""
+        """Return the job, and for each participant the column of its identity."""
         plan = self.field.plan
         job = Job(max(plan.memory_entries // POOL_ENTRIES, 1) * POOL_ENTRIES)
         made: dict[tuple, tuple[int, int]] = {}
@@ -145,7 +145,7 @@ class _Measured:
     def _counts(
         self, program: Path, job: Job, files: tuple[Path, Path], runs: list[TaskTimes]
     ) -> tuple[np.ndarray, str | None]:
-        """Return what was counted for each task, NaN where it was not, and by whom."""
+        """Return the counts of each task, NaN if unknown, and what counted them."""
         if runs[0].counted:
             return np.median([run.counts for run in runs], axis=0), "perf"
         self.steps.add(0, "count")
@@ -173,7 +173,7 @@ class _Measured:
         counts: np.ndarray,
         counted_by: str | None,
     ) -> Row:
-        """Return the row: what the same loop takes around nothing is taken off."""
+        """Return the row.  The time of the same loop without a helper is subtracted."""
         kept = list(zip(runs, undisturbed, strict=True))
         ns = [_above(run.ns, where, column, identity) for run, where in kept]
         alone = [np.median(run.ns[where[:, identity], identity]) for run, where in kept]
@@ -199,24 +199,23 @@ class _Measured:
         return Row(contender.params, summarise(ns, step, overhead), extra)
 
     def _code_bytes(self, contender: Participant) -> int | None:
-        # inlined into a vector loop a helper is no code of its own
+        # in a vector loop a helper has no code of its own
         if contender.way.name == "vector":
             return None
         return self.field.libraries[self.field.request(contender)].sizes[contender.helper]
 
 
-#: A core with less room than this part of what it has at best is shared with another thread.
+#: If a core does a smaller share of its most additions per cycle, another thread shares it.
 _ROOM = 0.9
-#: Less than this part of a process's samples would not be about the process.
+#: A smaller share of a process's samples would not represent the process.
 _ENOUGH = 0.2
 
 
 def undisturbed_samples(runs: Sequence[TaskTimes]) -> list[np.ndarray]:
     """Return for each process which samples were taken while nobody shared the core.
 
-    Another thread on the same core, here or in another guest, lengthens what is timed by
-    as much as half, at one moment and not at the next.  Whoever was disturbed nearly all
-    the time keeps all samples.
+    Another thread on the same core, also in another guest, makes times up to half longer, for
+    moments.  A task that was disturbed nearly all the time keeps all its samples.
     """
     best = max(float(np.quantile(run.width, 0.9)) for run in runs)
     found = []
@@ -228,10 +227,10 @@ def undisturbed_samples(runs: Sequence[TaskTimes]) -> list[np.ndarray]:
 
 
 def clock_spread(runs: Sequence[TaskTimes]) -> float:
-    """Return by which part of itself the core's clock moved while all of this was measured.
+    """Return by which part the core's clock changed during the measurement.
 
-    It follows what the whole machine does, so it may stay the same through one run and be
-    another in the next: what it did here is the least that a time in nanoseconds is uncertain.
+    The clock depends on all that the machine does.  It may be steady in one run and have another
+    rate in the next.  So a time in nanoseconds is uncertain by at least this part.
     """
     clocks = np.concatenate([run.clock.ravel() for run in runs])
     slow, usual, fast = np.quantile(clocks, [0.05, 0.5, 0.95])
@@ -239,6 +238,6 @@ def clock_spread(runs: Sequence[TaskTimes]) -> float:
 
 
 def _above(values: np.ndarray, kept: np.ndarray, column: int, identity: int) -> list[float]:
-    """Return the kept samples of a task less the identity's median in the same process."""
+    """Return the kept samples of a task minus the median of the identity in the same process."""
     around = np.median(values[kept[:, identity], identity])
     return (values[kept[:, column], column] - around).tolist()

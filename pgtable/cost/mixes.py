@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mixes: which entries a helper meets, for branches make the mix decide.
+"""Mixes: the entries that a helper gets.  With branches, the cost depends on the mix.
 
-Entries are present user pages with frames of their own.  "Clean" and "dirty" are
-two states of a page as that helper meets it, chosen so that they take different
-ways through it wherever it has different ways (``STATES``).
+Entries are present pages of user mode with different frames.  "Clean" and "dirty" are two states of
+a page for which the helper takes different branches, if it has any (``STATES``).
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ import numpy as np
 from ..engines.interface import HelperInfo
 from .entries import TABLE
 
-#: What there is without a file, in the order of tables.
+#: Mixes that need no file, in the order of the tables.
 MIXES = ("clean", "dirty", "half", "sorted")
-#: How the mix of a dump's entries is called: this and the file's name.
+#: The mix of a file's entries has this name, followed by the file's.
 FILE = "file:"
 
 PRESENT, RW, USER, ACCESSED, DIRTY, PSE = (1 << bit for bit in (0, 1, 2, 5, 6, 7))
@@ -32,11 +31,11 @@ _SEED = 9
 
 
 class State(NamedTuple):
-    """What a page's entry says of writing."""
+    """The bits of an entry that are about writing."""
 
     write: bool
     dirty: bool = False
-    saved: bool = False  #: dirtiness is in bit 58; where rules have no such bit, in Dirty
+    saved: bool = False  #: dirtiness is in bit 58; if the rules do not have that bit, in Dirty
 
     def bits(self, has_saved: bool) -> int:
         """Return the state's bits, for rules that have bit 58 or have not."""
@@ -51,15 +50,15 @@ _SHADOW_STACK = State(write=False, dirty=True)
 
 #: Helper without its level -> (clean, dirty); all others: writable, not written or written.
 STATES = {
-    # asks whether the entry is writable: one that fork write-protected is not
+    # tests whether the entry is writable: after fork it is not
     "mkdirty": (_WRITABLE, _WRITTEN_BEFORE),
     "write": (_WRITABLE, _WRITTEN_BEFORE),
-    # what becomes writable was read-only, and brings its dirtiness back
+    # an entry that becomes writable was read-only, and its dirtiness moves back
     "mkwrite": (_READ_ONLY, _WRITTEN_BEFORE),
     "mkwrite_novma": (_READ_ONLY, _WRITTEN_BEFORE),
     "clear_cow": (_READ_ONLY, _WRITTEN_BEFORE),
     "clear_saveddirty": (_READ_ONLY, _WRITTEN_BEFORE),
-    # as merged it asks whether the entry was writable
+    # the merged version tests whether the entry was writable
     "modify": (_READ_ONLY, _WRITTEN),
     # between clearing Write and moving Dirty away
     "mkcow": (_READ_ONLY, _SHADOW_STACK),
@@ -75,9 +74,9 @@ def states_of(helper: HelperInfo) -> tuple[State, State]:
 
 
 def entries_of(mix: str, helper: HelperInfo, n: int, has_saved: bool) -> np.ndarray:
-    """Return n entries of a mix of ``MIXES``, the same each time.
+    """Return n entries of a mix of ``MIXES``.  All calls return the same.
 
-    helper: whose clean and dirty; its level decides the frames.
+    helper: decides what clean and dirty are; its level decides the frames.
     n: a multiple of 512; every table of 512 has the mix.
     has_saved: whether the rules keep dirtiness in bit 58.
     """

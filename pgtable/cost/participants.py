@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who takes part in a plan: every helper of every subject, compiled in every way, on every mix."""
+"""The participants of a plan: each helper of each source, compiled in each way, on each mix."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from .plan import SHAPES, Plan, PlanPart
 from .runner import POOL_ENTRIES
 from .ways import Way, way_of
 
-#: readable by the user, not executable: what mprotect() makes of a page
+#: a protection that mprotect() gives a page: user mode may read it, and not execute it
 _NEWPROT = 1 << 63 | 1 << 5 | 1 << 2 | 1 << 0
-#: What a helper with a second argument is given, by the argument's name; others get 1.
+#: Name of a second argument -> its value.  Other arguments are 1.
 _ARGUMENTS = {"newprot": _NEWPROT, "prot": _NEWPROT, "vma": 0, "mask": 1 << 5, "other": 0}
 
-#: Told of everything that is not measured, and why, in one line.
+#: A function that gets a line for each thing that is not measured, and why.
 Note = Callable[[str], None]
 
 
 class Participant(NamedTuple):
-    """One row to be."""
+    """What one row of the result is about."""
 
     subject: OurRules | MeasuredTree
     helper: str
@@ -61,13 +61,13 @@ class Participant(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return how errors call it."""
+        """Return its name in error messages."""
         params = self.params
         return f"{params.pop('helper')} ({', '.join(map(str, params.values()))})"
 
 
 class Participants:
-    """Everybody who takes part in a plan, compiled, with the entries and what must come of them."""
+    """All participants of a plan, compiled, with their entries and the expected results."""
 
     def __init__(self, plan: Plan, note: Note, compiled: Callable[[float], None]):
         self.plan = plan
@@ -90,13 +90,13 @@ class Participants:
         self.libraries = self._build()
 
     def note(self, text: str) -> None:
-        """Tell once what is not measured, or how."""
+        """Report a note, but only once."""
         if text not in self._noted:
             self._noted.add(text)
             self._note(text)
 
     def compiler(self, name: str) -> Compiler | None:
-        """Return a compiler, None if it is not there, which is said once."""
+        """Return a compiler; None, with a note, if it is not installed."""
         if name not in self._compilers:
             try:
                 self._compilers[name] = find_compiler(name)
@@ -106,7 +106,7 @@ class Participants:
         return self._compilers[name]
 
     def _first_compiler(self) -> Compiler:
-        """Return the first compiler of the plan that is there; raises if none is."""
+        """Return the first compiler of the plan that is installed; raises an error if none is."""
         names = dict.fromkeys(name for part in self.plan.parts for name in part.compilers)
         for name in names:
             if compiler := self.compiler(name):
@@ -125,7 +125,7 @@ class Participants:
             for mix in mixes:
                 for shape in shapes:
                     for way in ways:
-                        # a chain of results is no vector code
+                        # a chain of results cannot be vector code
                         if way.name == "vector" and shape == "latency":
                             continue
                         for compiler in compilers:
@@ -150,7 +150,7 @@ class Participants:
         return contender.helper in self.oracle(contender.subject).helpers
 
     def _require_known(self, contenders: list[Participant]) -> None:
-        """Refuse helpers that nobody has; say which are missing where."""
+        """Raise an error for a helper that no source has; note which sources lack which helpers."""
         subjects = dict.fromkeys(one.subject for one in contenders)
         for helper in dict.fromkeys(one.helper for one in contenders):
             owners = [one for one in subjects if helper in self.oracle(one).helpers]
@@ -158,13 +158,13 @@ class Participants:
                 reasons = [one.why_missing(helper) for one in subjects]
                 if reason := next(filter(None, reasons), None):
                     raise ValueError(reason)
-                self.oracle(next(iter(subjects))).helper(helper)  # raises what is near
+                self.oracle(next(iter(subjects))).helper(helper)  # raises with similar names
             for subject in subjects:
                 if subject not in owners and (reason := subject.why_missing(helper)):
                     self.note(f"not measured: {reason}")
 
     def _require_distinct(self) -> None:
-        """Refuse two that results could not tell from each other."""
+        """Raise an error if two participants have the same parameters in results."""
         names: set[str] = set()
         for one in self.contenders:
             if one.name in names:
@@ -175,7 +175,7 @@ class Participants:
             names.add(one.name)
 
     def _build(self) -> dict[LibraryRequest, TimedLibrary]:
-        """Compile everything, as many at a time as there are processors."""
+        """Compile everything, on all processors."""
         requests = list(dict.fromkeys(self.request(one) for one in self.contenders))
 
         def compile_one(one: LibraryRequest) -> TimedLibrary | None:
@@ -200,14 +200,14 @@ class Participants:
         return found
 
     def request(self, contender: Participant) -> LibraryRequest:
-        """Return the library that a contender is in."""
+        """Return the library of a participant."""
         helpers = tuple(
             name for name in self._helpers if name in self.oracle(contender.subject).helpers
         )
         return LibraryRequest(contender.subject, contender.way, contender.compiler, helpers)
 
     def entries(self, contender: Participant) -> tuple[np.ndarray, np.ndarray]:
-        """Return the entries of the contender's mix, one pool, and what must come of them."""
+        """Return the entries of a participant's mix, for one pool, and the expected results."""
         oracle = self.oracle(contender.subject)
         helper = oracle.helper(contender.helper)
         entries = self._files.get(contender.mix)
@@ -219,7 +219,7 @@ class Participants:
 
 
 def _require_something(part: PlanPart) -> None:
-    """Refuse a part that is empty."""
+    """Raise an error for a part that is empty."""
     for what, there in {
         "helper": part.helpers,
         "rules or kernel tree": (*part.rules, *part.kernels),
@@ -241,11 +241,11 @@ def _known(what: str, name: str, names: tuple[str, ...]) -> str:
 
 
 def _keeps_saved(oracle: Engine, level: str) -> bool:
-    """Tell whether rules keep dirtiness in bit 58: whether they read it there."""
+    """Tell whether rules keep dirtiness in bit 58, from whether they read it there."""
     dirty = oracle.helpers.get(f"{level}_dirty") or oracle.helpers.get("pte_dirty")
     return dirty is not None and bool(dirty(SAVED | 1))
 
 
 def argument_of(info: HelperInfo) -> int:
-    """Return what a helper's second argument is in all timed loops."""
+    """Return the second argument of a helper in all timed loops."""
     return 0 if info.argument is None else _ARGUMENTS.get(info.argument, 1)

@@ -26,7 +26,7 @@ HELPERS = (
     "pte_dirty",
     "pte_write",
 )
-#: Of the larger pages those that some rules change otherwise than a pte's.
+#: Helpers of large pages that some rules treat differently from those of a pte.
 LARGE_HELPERS = (
     "pmd_wrprotect",
     "pmd_mkdirty",
@@ -55,7 +55,7 @@ class TreeSettings:
 
 @dataclass(frozen=True)
 class PlanPart:
-    """Everything of these with everything."""
+    """A part of a plan: all combinations of these."""
 
     helpers: tuple[str, ...] = HELPERS
     rules: tuple[Switches, ...] = (BASE, COW, SAVED_DIRTY)
@@ -70,9 +70,9 @@ class PlanPart:
 
 @dataclass(frozen=True)
 class Plan:
-    """Parts, and how long to look at them.
+    """A plan: its parts, and how long they are measured.
 
-    processes: each measures everything, and is one repetition.
+    processes: how many.  Each measures everything, and is one repetition.
     seconds: for the tables and latencies of one process; rounds go on until then.
     rounds: at most so many; memory_rounds: of the large array.
     memory_entries: how large that is.
@@ -98,12 +98,12 @@ class Plan:
         return replace(self, parts=parts)
 
 
-#: Before the patch, the patch, as merged: what ``pgtable bench`` shows.
+#: What ``pgtable bench`` shows: before the patch, the patch, as merged.
 DEFAULT = Plan((PlanPart(),))
 QUICK = replace(DEFAULT, processes=3, seconds=0.5, memory_entries=1 << 20, memory_rounds=3)
 
 _COMPILERS = ("gcc", "clang")
-#: Everything that the report shows: in under five minutes on two processors.
+#: What the report shows.  It takes less than five minutes on two processors.
 FULL = Plan(
     (
         PlanPart(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Measured costs as a file, in the shape of pytest-benchmark's, whose tools read it.
 
-``stats`` has pytest-benchmark's names and unit, seconds (here of one entry); what it has no
-place for is in ``extra_info``: the interval, in nanoseconds and cycles, and what was counted.
+``stats`` has pytest-benchmark's names and its unit, seconds (here of one entry).  The rest is in
+``extra_info``: the interval, in nanoseconds and cycles, and the counts.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Any
 from ..files import replacing
 from .statistics import Summary
 
-#: Changes when a document of before can no longer be read.
+#: Changes when older documents can no longer be read.
 FORMAT = 1
 
-#: What makes two rows the same measurement, in the order in which it is printed.
+#: Two rows with the same values of these are the same measurement.  They are printed in this order.
 PARAMS = ("helper", "engine", "shstk", "config", "way", "compiler", "mix", "shape")
 
-#: What a row may know besides times, null where it does not; all per entry but the last two.
+#: What else a row may have; null if it is unknown.  All but the last two are per entry.
 EXTRA = (
     "cycles",
     "cycles_low",
@@ -39,7 +39,7 @@ EXTRA = (
     "code_bytes",
 )
 
-#: Key in stats -> field of Summary, for all that is in seconds.
+#: Key in stats -> field of Summary, for all values in seconds.
 _TIMES = {
     "min": "min",
     "max": "max",
@@ -57,7 +57,7 @@ _COUNTS = {
     "stddev_outliers": "stddev_outliers",
 }
 _NS = 1e9
-#: More than any clock tells.
+#: More digits than any clock has.
 _DIGITS = 5
 
 
@@ -71,7 +71,7 @@ class Row:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Return what makes it the same measurement as that of another document."""
+        """Return the key that the same measurement has in another document."""
         return tuple(self.params[name] for name in PARAMS)
 
 
@@ -82,12 +82,12 @@ class CostResults:
     path: str
     machine: dict[str, Any]
     datetime: str
-    version: str  #: of the pgtable that measured
+    version: str  #: the version of pgtable that measured
     rows: list[Row]
 
 
 def engine_text(params: Mapping[str, Any]) -> str:
-    """Return the engine with those of its switches that are there: ``cow shstk=y config=n``."""
+    """Return the engine and its switches, such as ``cow shstk=y config=n``."""
     words = [params["engine"]]
     for switch in ("shstk", "config"):
         if params[switch] is not None:
@@ -96,7 +96,7 @@ def engine_text(params: Mapping[str, Any]) -> str:
 
 
 def row_text(params: Mapping[str, Any]) -> str:
-    """Return a row's name in one line: helper, engine, mix, shape, how compiled."""
+    """Return a row's name in one line: helper, engine, mix, shape, way and compiler."""
     return (
         f"{params['helper']}, {engine_text(params)}, {params['mix']}, {params['shape']},"
         f" {params['way']}, {params['compiler']}"
@@ -106,7 +106,7 @@ def row_text(params: Mapping[str, Any]) -> str:
 def document(machine: Mapping[str, Any], rows: Iterable[Row]) -> dict[str, Any]:
     """Return the JSON document of these rows.
 
-    machine: what was measured on, as it shall stand in ``machine_info``.
+    machine: what becomes ``machine_info``.
     Raises ValueError for parameters that are not ``PARAMS``, or are there twice.
     """
     from .. import __version__  # noqa: PLC0415 - at import it is not there yet
@@ -167,7 +167,7 @@ def _stats(summary: Summary) -> dict[str, Any]:
         "iqr": _plain(summary.iqr / _NS),
         **{key: getattr(summary, name) for key, name in _COUNTS.items()},
         "outliers": f"{summary.stddev_outliers};{summary.outliers}",
-        # what is nothing but the harness may come out as zero, or below
+        # the cost of a helper that does nothing may be zero or negative
         "ops": _plain(_NS / summary.mean) if summary.mean > 0 else 0,
         "total": _plain(total / _NS),
         "iterations": 1,
@@ -175,14 +175,14 @@ def _stats(summary: Summary) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value as JSON has it: rounded, what is not finite as null."""
+    """Return the value for JSON: rounded; null if it is not finite."""
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     return value
 
 
 def save(path: str | os.PathLike[str], saved: Mapping[str, Any]) -> None:
-    """Write the document; a file of before is replaced only by a complete one.
+    """Write the document.  An existing file is replaced only by a complete one.
 
     Raises OSError where it cannot be written.
     """
@@ -192,7 +192,7 @@ def save(path: str | os.PathLike[str], saved: Mapping[str, Any]) -> None:
 
 
 def _lines(saved: Mapping[str, Any]) -> Iterator[str]:
-    """Give the document with a line for each key and each row: small, and fit to be compared."""
+    """Return the document with a line for each key and each row: small, and easy to compare."""
     dumps = partial(json.dumps, allow_nan=False)
     separator = "{\n"
     for key, value in saved.items():
@@ -209,8 +209,8 @@ def _lines(saved: Mapping[str, Any]) -> Iterator[str]:
 def load(path: str | os.PathLike[str]) -> CostResults:
     """Read a document.
 
-    Raises OSError where there is none, ValueError, in one line, where it is no JSON, no
-    document of ours, of another format, or not whole.
+    Raises OSError if it cannot be read; ValueError, in one line, if it is not JSON, not such a
+    document, of another format, or incomplete.
     """
     try:
         saved = json.loads(Path(path).read_bytes())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Processes that time: csrc/cost/runner.c, what it is given and what it gives back."""
+"""Processes that time: runs csrc/cost/runner.c, writes its input and reads its output."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .checking import WrongResultError, wrong_entry
 from .entries import TABLE
 from .helper_sources import Compiler
 
-#: Of each array in a pool.  A predictor that sees the same table again and again
-#: learns it by heart; of so many tables in no order it does not.
+#: How many entries each array in a pool has.  A branch predictor learns one table that comes
+#: again and again.  It does not learn so many tables in random order.
 POOL_ENTRIES = 1 << 16
 
 _FLAGS = ("-std=gnu11", "-O2", "-fno-tree-vectorize", "-g0", "-w")
@@ -32,7 +32,7 @@ _WRONG = re.compile(r"^wrong (\d+) (\d+) (\S+) (\S+)$", re.MULTILINE)
 
 
 class RunnerError(ValueError):
-    """A process that times, or counts, came to no end; says why in one line."""
+    """A process that times or counts failed.  The message says why, in one line."""
 
 
 class Task(NamedTuple):
@@ -41,16 +41,16 @@ class Task(NamedTuple):
     library: Path
     symbol: str
     source: int  #: number of the array that is read
-    expected: int  #: number of the array that must come out
+    expected: int  #: number of the array that is the expected result
     argument: int
     in_memory: bool
     simulated: bool  #: a simulator can run it
-    name: str  #: for an error
+    name: str  #: the name in error messages
 
 
 @dataclass
 class Job:
-    """Tasks, and the arrays that they work on, each once."""
+    """Tasks, and the arrays that they use.  An array that is used twice is stored once."""
 
     memory_entries: int = 0
     tasks: list[Task] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Job:
 
     @contextmanager
     def written(self) -> Iterator[tuple[Path, Path]]:
-        """Give the job and the pool as files, which are gone afterwards."""
+        """Give the job and the pool as temporary files."""
         with tempfile.TemporaryDirectory(prefix="pgtable-") as scratch:
             job, pool = Path(scratch, "job"), Path(scratch, "pool")
             self.write(job, self.tasks)
@@ -97,16 +97,16 @@ class Job:
 
 @dataclass
 class TaskTimes:
-    """What one process measured; arrays have a row for each round, a column for each task."""
+    """What one process measured.  Arrays have a row for each round and a column for each task."""
 
-    ns: np.ndarray  #: of an entry, the timer's own share taken off
+    ns: np.ndarray  #: of an entry; the timer's own share is subtracted
     cycles: np.ndarray  #: of the core, likewise
     clock: np.ndarray  #: core cycles in a tick at that moment
-    width: np.ndarray  #: additions in a cycle that the core had room for at that moment
-    ns_step: np.ndarray  #: what the clock does not resolve, in the same units, for each task
+    width: np.ndarray  #: independent additions per cycle at that moment
+    ns_step: np.ndarray  #: the resolution of the clock for each task, in the same units
     cycles_step: np.ndarray
     counts: np.ndarray  #: instructions, branches, mispredictions of an entry, for each task
-    counted: bool  #: cycles and counts are the processor's own
+    counted: bool  #: cycles and counts come from the processor's counters
     reason: str  #: why not, if they are not
 
 
@@ -149,7 +149,7 @@ def time_job(
 
 
 def require_success(tasks: Sequence[Task], code: int, said: str, errors: str) -> None:
-    """Raise what went wrong in a process of these tasks that ended with this code."""
+    """Raise an error if a process of these tasks ended with another code than 0."""
     if wrong := _WRONG.search(said):
         number, at, got, expected = (int(text, 0) for text in wrong.groups())
         raise WrongResultError(wrong_entry(tasks[number].name, at, got, expected))

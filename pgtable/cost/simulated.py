@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Instructions, branches and mispredictions counted by valgrind's callgrind.
 
-Where the processor's own counters cannot be had.  Branches are conditional ones;
-mispredictions are those of the simulator's predictor, which is simple and the same on
-every machine.
+This is used if the processor's own counters are not available.  Only conditional branches count.
+Mispredictions are those of the simulator's predictor, which is simple and the same everywhere.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def missing() -> str | None:
 def count(program: Path, job: Job, files: tuple[Path, Path]) -> np.ndarray:
     """Return instructions, branches and mispredictions of an entry, a row for each task.
 
-    Those that no simulator can run have NaN.
+    Tasks that no simulator can run have NaN.
 
     Raises RunnerError where the simulator cannot run the loops.
     """
@@ -78,7 +77,7 @@ def _count(program: Path, job: Job, files: tuple[Path, Path], which: Sequence[in
 
 
 def parse(text: str, tasks: int) -> np.ndarray:
-    """Return the counts out of the profiles, one for each task."""
+    """Return the counts in the profiles: one profile for each task."""
     events = _EVENTS.search(text)
     parts = [part for part in _PART.split(text)[1:] if _TRIGGER in part]
     if events is None or len(parts) != tasks:

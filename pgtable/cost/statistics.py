@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A cost and its interval, out of samples from several processes.
+"""A cost and its interval, from the samples of several processes.
 
-Where a linker and a kernel put code and data differs from process to process, and with it
-the time: samples of one process, however many, say nothing about the next one.  So the
-process is the unit of repetition (Kalibera and Jones, "Rigorous Benchmarking in Reasonable
-Time", ISMM 2013; Georges, Buytaert and Eeckhout, "Statistically Rigorous Java Performance
-Evaluation", OOPSLA 2007), each stands for itself by its median, which a few interrupted
-samples do not move, and the interval is Student's t interval over these medians.
+The place of code and data in memory differs from process to process, and times depend on it.  So
+many samples of one process say nothing about the next process.  The process is the unit of
+repetition (Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013; Georges,
+Buytaert and Eeckhout, "Statistically Rigorous Java Performance Evaluation", OOPSLA 2007).  The
+median stands for a process, since a few interrupted samples do not change it.  The interval is
+Student's t interval over these medians.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from statistics import fmean, median, stdev
 
 #: Of the intervals.
 CONFIDENCE = 0.95
-#: An interval that reaches further than this part of what was timed on either side is noisy.
+#: A cost is noisy if its interval reaches further, on one side, than this part of the timed value.
 NOISY_WIDTH = 0.05
-#: More outliers than this part of the samples are noisy, if they lie as far away as that.
+#: It is also noisy if a larger part of the samples are outliers that far away.
 NOISY_OUTLIERS = 0.1
 #: Tukey's fences: so many interquartile ranges outside the quartiles.
 FENCE = 1.5
@@ -30,11 +30,11 @@ FENCE = 1.5
 
 @dataclass(frozen=True)
 class Summary:
-    """What is known of one cost, in nanoseconds an entry."""
+    """One cost, in nanoseconds for each entry."""
 
     median: float  #: of the processes' medians
-    low: float  #: lower end of the 95 % interval; -inf where one process is all there is
-    high: float  #: upper end; inf likewise
+    low: float  #: lower end of the 95 % interval; -inf if there is only one process
+    high: float  #: upper end; inf if there is only one process
     q1: float  #: of all samples, as all that follows
     q3: float
     min: float
@@ -63,12 +63,12 @@ def summarise(
     per_process: for each process its samples, in nanoseconds an entry.
     resolution: of the clock, in nanoseconds an entry; no interval is narrower
         than it on either side of the median.
-    overhead: what was subtracted from every sample.  Whether a run is noisy is judged by what
-        was timed: next to nothing can be known well and still not to a twentieth of itself.
+    overhead: what was subtracted from every sample.  Whether a run is noisy is judged by the
+        value before that: a cost near 0 may be known well, but not to a twentieth of itself.
 
-    The interval is Student's over the medians of the processes.  It is widened where it
-    would be narrower than a typical process's own interval of its median, and always has
-    the median in it.  Raises ValueError for no samples, or one that is no finite number.
+    The interval is Student's over the medians of the processes.  It is at least as wide as the
+    interval that a typical process has for its own median, and the median lies in it.  Raises
+    ValueError if there are no samples, or if one is not finite.
     """
     if not per_process or not all(per_process):
         raise ValueError("no samples: every process must have one")
@@ -116,7 +116,7 @@ def _interval(
     resolution: float,
 ) -> tuple[float, float]:
     if len(medians) == 1:
-        # what another process would have taken cannot be known from one
+        # one process says nothing about the time of another
         return -math.inf, math.inf
     own = [median_interval(samples) for samples in per_process]
     centre = fmean(medians)
@@ -129,8 +129,8 @@ def _interval(
 def median_interval(samples: Sequence[float]) -> tuple[float, float]:
     """Return the interval of a median between two order statistics, whatever the distribution.
 
-    The ranks are those of the binomial distribution (Conover, "Practical Nonparametric
-    Statistics", section 3.2).  Fewer than six samples reach no 95 %: then it is their range.
+    The ranks come from the binomial distribution (Conover, "Practical Nonparametric Statistics",
+    section 3.2).  Fewer than six samples cannot reach 95 %: then it is their range.
     """
     data = sorted(samples)
     rank = _median_rank(len(data))
@@ -139,7 +139,7 @@ def median_interval(samples: Sequence[float]) -> tuple[float, float]:
 
 @cache
 def _median_rank(n: int) -> int:
-    """Return how many of n samples may be left off at either end."""
+    """Return how many of n samples lie outside of the interval at each end."""
     at_most, ways = 0, 1
     # of the 2^n ways that samples fall below or above the true median, at_most have no more
     # than `rank` below: in these the median lies below the sample of that rank
@@ -176,8 +176,8 @@ def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
 def t_probability(t: float, degrees: int) -> float:
     """Return the chance that Student's t lies outside -t to t.
 
-    The finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4: exact for whole degrees
-    of freedom, which is all that is asked for here, so that SciPy need not be installed.
+    The finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4.  It is exact for whole degrees of
+    freedom, and others are not needed here.  So SciPy need not be installed.
     """
     if math.isinf(t):
         return 0.0

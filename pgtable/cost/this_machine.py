@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the numbers were measured on, and with."""
+"""The machine and the software that numbers were measured with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("pgtable", "numpy", "numba", "numexpr", "polars", "cffi")
 
 
 def describe() -> dict[str, Any]:
-    """Return processor, memory, system, compiler and versions, as far as they can be known."""
+    """Return processor, memory, system, compiler and versions, if they can be found out."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "processor": _processor(),

@@ -11,20 +11,20 @@ from ..engines.native import native
 
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
-#: Where a loop begins is no property of the helper in it.
+#: Loops and functions are aligned, since their place is no property of the helper.
 _ALIGNED = ("-falign-functions=64", "-falign-loops=64")
 
-#: What arch/x86/Makefile and the top Makefile of a kernel ask for that changes code, but
-#: what a library cannot have (-mcmodel=kernel, -fno-PIE) or what is about calls and stacks.
+#: Flags of arch/x86/Makefile and of the top Makefile of a kernel that change code.  Left out are
+#: flags that a library cannot have (-mcmodel=kernel, -fno-PIE) and those about calls and stacks.
 _KERNEL = (
     "-O2",
     "-fno-strict-aliasing",
     "-fno-strict-overflow",
     "-fno-delete-null-pointer-checks",
-    # no vector code, as without SSE there is none in a kernel
+    # no vector code: a kernel has none, since it does not use SSE
     "-fno-tree-vectorize",
     "-fno-tree-slp-vectorize",
-    # gcc does not at -O2; clang would, the harness with the helper
+    # gcc does not unroll at -O2; clang would unroll the loop around the helper
     "-fno-unroll-loops",
     "-DPGTABLE_SCALAR",
 )
@@ -44,11 +44,11 @@ class Way(NamedTuple):
 
     name: str
     flags: tuple[str, ...]
-    patched: bool  #: the feature is tested as a booted kernel does, else a constant
+    patched: bool  #: the feature is tested as in a booted kernel; else it is a constant
 
     @property
     def simulated(self) -> bool:
-        """Say whether a simulator can run it: none knows AVX-512."""
+        """Tell whether a simulator can run it.  None can run AVX-512."""
         return not any("avx512" in flag for flag in self.flags)
 
 
@@ -60,7 +60,8 @@ def way_of(name: str, isa: str | None = None) -> Way:
     """Return a way of ``WAYS``.
 
     isa: the instruction set of "vector"; None: the one in force.
-    Raises ValueError for another name, and for what this processor has not.
+    Raises ValueError for another name, and for an instruction set that this processor does not
+    have.
     """
     if name not in WAYS:
         raise ValueError(f"way is {name!r}; it must be one of {', '.join(WAYS)}")

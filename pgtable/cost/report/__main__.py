@@ -31,17 +31,17 @@ BENCH = ROOT / "bench"
 DUMP = ROOT / "tests" / "data" / "k612-128.ptes.bin.xz"
 #: Where a smoke run and whatever is not kept goes.
 BUILD = ROOT / "build" / "bench"
-#: Of real headers: before shadow stacks, and since.
+#: Linux versions whose headers are measured: one before shadow stacks, and one with them.
 SERIES = ("6.1", "6.12")
-#: More processes of less time each than FULL has: the interval is over processes, and one
-#: that was disturbed widens it by the less the more there are.
+#: More processes than FULL has, with less time for each.  The interval is over processes, and
+#: with more of them a single disturbed one widens it less.
 PROCESSES, SECONDS = 8, 7.5
 #: Where header packages are unpacked.
 HEADERS = ROOT / "build" / "headers"
 
 
 def full_plan() -> tuple[Plan, list[str]]:
-    """Return the plan of the report, and why a real tree is not in it."""
+    """Return the plan of the report, and notes on trees that are not in it."""
     trees, notes = [], []
     for series in SERIES:
         tree, why = find_or_fetch(series, HEADERS)
@@ -49,7 +49,7 @@ def full_plan() -> tuple[Plan, list[str]]:
             trees.append(TreeSettings(str(tree)))
         else:
             notes.append(f"not measured: headers of Linux {series}: {why}")
-    # what a real kernel's tables are like decides more than any made-up mix
+    # the tables of a real kernel matter more than any artificial mix
     dump = PlanPart(mixes=(), files=(DUMP,), compilers=FULL.parts[0].compilers)
     dump = replace(dump, rules=FULL.parts[0].rules)
     parts = (*FULL.parts, dump)
@@ -59,7 +59,7 @@ def full_plan() -> tuple[Plan, list[str]]:
 
 
 def smoke_plan() -> tuple[Plan, list[str]]:
-    """Return a plan of seconds that has something of everything."""
+    """Return a plan that takes seconds and has something of everything."""
     rules = FULL.parts[0].rules
     parts = (
         PlanPart(helpers=tables.DISCUSSED, rules=rules, files=(DUMP,)),
@@ -72,7 +72,7 @@ def smoke_plan() -> tuple[Plan, list[str]]:
 
 
 def run(plan: Plan, notes: list[str]) -> dict[str, Any]:
-    """Measure a plan; return the document, which also tells flags, notes and seconds."""
+    """Measure a plan; return the document, with flags, notes and seconds."""
     notes = list(notes)
     started = time.monotonic()
     with _shown() as show:
@@ -100,7 +100,7 @@ def _shown() -> Iterator[Any]:
 
 
 def repeat_of(first: Path, second: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Compare a second run with the saved first one; return what the report says of it."""
+    """Compare a second run with the saved first one; return values for the report."""
     result_files.save(directory, second)
     found = compare(result_files.load(first), result_files.load(directory))
     return {
@@ -148,14 +148,14 @@ def _save_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _places(smoke: bool) -> tuple[Path, Path, list[Path]]:
-    """Return where results, plots and pages are; of a smoke run all below build/."""
+    """Return the places of results, plots and pages.  In a smoke run all are below build/."""
     pages = [BENCH / "COST.md", ROOT / "README.md"]
     if not smoke:
         (BENCH / "results").mkdir(exist_ok=True)
         return BENCH / "results", BENCH / "plots", pages
     directory = BUILD / "cost"
     directory.mkdir(parents=True, exist_ok=True)
-    # copies, so that making the tables is tried as well
+    # copies of the pages, so that writing the tables is tested as well
     return directory, directory / "plots", [Path(shutil.copy(page, directory)) for page in pages]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The measured costs as the report asks for them: by stage of the patch, and by kernel tree."""
+"""The measured costs as the report needs them: by stage of the patch, and by kernel tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WAYS = ("kernel", "constant", "vector")
 
 
 class Stage(NamedTuple):
-    """Where the helpers were: before the patch, in it, as merged."""
+    """A stage of the helpers: before the patch, in the patch, as merged."""
 
     title: str
     engine: str
@@ -25,7 +25,7 @@ class Stage(NamedTuple):
 
     @property
     def params(self) -> dict[str, Any]:
-        """Return what rows of this stage have."""
+        """Return the parameters of rows of this stage."""
         return {"engine": self.engine, "shstk": self.shstk, "config": self.config}
 
 
@@ -64,7 +64,7 @@ class Pair(NamedTuple):
 
     @property
     def same_code(self) -> bool:
-        """Tell whether both have the same bytes of code, and run the same instructions."""
+        """Tell whether both have as many bytes of code and run as many instructions."""
         return all(
             _rounded(self.real.extra[name]) == _rounded(self.ours.extra[name])
             for name in ("code_bytes", "instructions", "branches")
@@ -72,13 +72,13 @@ class Pair(NamedTuple):
 
 
 def _rounded(count: float | None) -> float | None:
-    # the harness's own loop is run to its end once more or less
+    # the loop around the helper may run one iteration more or less
     return None if count is None else round(count, 1)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Results, and the way to a row of them."""
+    """Results, and access to their rows."""
 
     results: CostResults
 
@@ -87,7 +87,7 @@ class Costs:
 
     @property
     def compilers(self) -> list[str]:
-        """Return the compilers; first the one that the tables are of."""
+        """Return the compilers.  The tables are about the first one."""
         names = dict.fromkeys(row.params["compiler"] for row in self.results.rows)
         return sorted(names, key=lambda name: not name.startswith("gcc"))
 
@@ -102,7 +102,7 @@ class Costs:
         return "cycles" if self.in_cycles else "ns"
 
     def helpers(self, **params: Any) -> list[str]:
-        """Return the helpers of rows with these parameters, as they were measured."""
+        """Return the helpers of rows with these parameters, in the order of measurement."""
         return self._names("helper", params)
 
     def mixes(self, **params: Any) -> list[str]:
@@ -147,7 +147,7 @@ class Costs:
         )
 
     def worst(self, helper: str, stage: Stage, choose: Callable[..., str] = max) -> str | None:
-        """Return the mix on which a helper costs most (or least), as the kernel compiles it."""
+        """Return the mix for which a helper costs most (or least), in the way "kernel"."""
         costs = {
             mix: value.median
             for mix in MIXES

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's header packages of real kernels: found below a directory, or fetched into it."""
+"""Debian's packages of kernel headers: finds them below a directory, or fetches them into it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def find_or_fetch(series: str, root: Path) -> tuple[Path | None, str]:
-    """Return the generated half of a series' newest headers; None and why, if it cannot be had."""
+    """Return the generated half of a series' newest headers; or None, and why there is none."""
     found = newest_half(root, series)
     if found:
         return found, ""

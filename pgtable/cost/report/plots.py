@@ -21,7 +21,7 @@ def _pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("svg")
-    # the same picture is the same file
+    # so that the same plot gives the same file
     matplotlib.rcParams["svg.hashsalt"] = "pgtable"
     from matplotlib import pyplot
 
@@ -77,7 +77,7 @@ def _panels(costs: Costs, names: Sequence[str], title: str) -> tuple[Any, Any]:
 
 
 def main(costs: Costs, path: Path) -> None:
-    """Draw the helpers that were discussed: by mix, before, in the patch, as merged."""
+    """Draw the discussed helpers by mix: before the patch, in the patch, as merged."""
     names = [name for name in DISCUSSED if name in costs.helpers(way="kernel", shape="table")]
     compiler = costs.compilers[0]
     figure, panels = _panels(
@@ -95,7 +95,7 @@ def main(costs: Costs, path: Path) -> None:
 
 
 def ways(costs: Costs, path: Path) -> None:
-    """Draw the same text in each way of compiling, half and half at random."""
+    """Draw the costs of each way of compiling, for the mix "half"."""
     stages = (BEFORE, PATCH, MERGED)
     figure, panels = _panels(costs, WAYS, "Half and half at random, by way of compiling")
     names = costs.helpers(way="vector", shape="table")
@@ -106,7 +106,7 @@ def ways(costs: Costs, path: Path) -> None:
 
 
 def latency(costs: Costs, path: Path) -> None:
-    """Draw the cost in a chain, each entry waiting for the result before."""
+    """Draw the costs in a chain, where each entry waits for the result before."""
     stages = (BEFORE, PATCH, MERGED)
     mixes = costs.mixes(way="kernel", shape="latency")
     figure, panels = _panels(costs, mixes, "In a dependent chain, by mix")

@@ -20,7 +20,7 @@ _WHERE = {
 
 
 def machine(costs: Costs) -> str:
-    """Return what was measured on and with, and how noisy it was."""
+    """Return what machine and software was measured with, and how noisy it was."""
     known = costs.results.machine
     caches = ", ".join(f"{level} {size}" for level, size in known.get("caches", {}).items())
     rows = costs.results.rows
@@ -50,7 +50,7 @@ def _left_out(rows: Sequence[Row]) -> str:
 
 
 def _clock(rows: Sequence[Row]) -> str:
-    # of slow rows: what is next to nothing has no ratio
+    # only of slow rows: a ratio of costs near 0 means nothing
     slow = [row for row in rows if row.summary.median > 1 and row.extra["cycles"]]
     if not slow:
         return ""
@@ -98,7 +98,7 @@ def headline(costs: Costs) -> str:
 
 
 def findings(costs: Costs) -> str:
-    """Return what the numbers of the discussed helpers say, a paragraph each."""
+    """Return a paragraph on the numbers of each discussed helper."""
     return "\n".join(f"- {_finding(costs, helper)}" for helper in DISCUSSED)
 
 
@@ -153,7 +153,7 @@ def _against(costs: Costs, helper: str, mix: str) -> str:
 
 
 def _on_file(costs: Costs, helper: str, mix: str) -> str:
-    """Say what it costs over the entries of a file."""
+    """Return what it costs for the entries of a file."""
     found = [_cost(costs, helper, stage, mix) for stage in (BEFORE, PATCH, MERGED)]
     return f"Over the entries of {mix_text(mix)}: {found[0]} before, {found[1]} in the patch," + (
         f" {found[2]} as merged."
@@ -161,7 +161,7 @@ def _on_file(costs: Costs, helper: str, mix: str) -> str:
 
 
 def _misprediction(costs: Costs, helper: str, worst: str) -> str:
-    """Say what a misprediction costs, where the worst mix is the one at random."""
+    """Return what a misprediction costs, if the random mix is the worst."""
     random = costs.row(helper, PATCH, "half")
     steady = [costs.value(costs.row(helper, PATCH, mix)) for mix in ("clean", "dirty")]
     value = costs.value(random)
@@ -178,7 +178,7 @@ def _misprediction(costs: Costs, helper: str, worst: str) -> str:
 
 
 def _apart(costs: Costs, helper: str, stage: Stage, other: Stage) -> list[str] | None:
-    """Return the mixes on which two stages can be told apart; None if there are none at all."""
+    """Return the mixes for which two stages differ; None if nothing was measured."""
     found = None
     for mix in MIXES:
         a, b = (costs.value(costs.row(helper, which, mix)) for which in (stage, other))
@@ -206,7 +206,7 @@ def _with_reach(value: CostValue) -> str:
 
 
 def _range(costs: Costs, helper: str, stage: Stage) -> str:
-    """Return least and most over the mixes, as one number where they cannot be told apart."""
+    """Return the least and the most over the mixes; one number if they do not differ."""
     values = [
         value for mix in MIXES if (value := costs.value(costs.row(helper, stage, mix))) is not None
     ]
@@ -220,7 +220,7 @@ def _range(costs: Costs, helper: str, stage: Stage) -> str:
 
 
 def kernels(costs: Costs) -> str:
-    """Return how many real helpers agree with ours, and which do not though the code is alike."""
+    """Return how many real helpers agree with ours, and which differ with the same code."""
     texts = []
     for kernel in costs.kernels:
         pairs = [pair for pair in costs.pairs(kernel) if pair.real.params["way"] != "vector"]

@@ -22,23 +22,23 @@ from .by_stage import (
     Stage,
 )
 
-#: What the discussion was about.
+#: The helpers that were discussed with the patch.
 DISCUSSED = ("pte_wrprotect", "pte_mkdirty", "pte_mkwrite")
 _SHORT = (BEFORE, PATCH, PATCH_OFF, MERGED)
 _THREE = (BEFORE, PATCH, MERGED)
 _FILE = "file:"
-#: What stands after a cost of a noisy run.
+#: The mark after a cost that is noisy.
 NOISY = "~"
 
 
 def table(rows: Iterable[Sequence[str]], headers: Sequence[str], left: int = 2) -> str:
-    """Return a table in Markdown, its first columns to the left, the others to the right."""
+    """Return a table in Markdown.  The first columns are aligned left, the others right."""
     align = ("left",) * left + ("right",) * (len(headers) - left)
     return tabulate(list(rows), headers, tablefmt="github", colalign=align, disable_numparse=True)
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Return a number without a minus before nothing."""
+    """Return a number as text, and never "-0"."""
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text
 
@@ -52,7 +52,7 @@ def cell(value: CostValue | None) -> str:
 
 
 def mix_text(mix: str) -> str:
-    """Return a mix as a table names it: a file by its name without what is packed how."""
+    """Return a mix's name for a table: of a file, its name without suffixes."""
     return mix.removeprefix(_FILE).partition(".")[0] if mix.startswith(_FILE) else mix
 
 
@@ -74,19 +74,19 @@ def _headers(stages: Sequence[Stage], costs: Costs) -> list[str]:
 
 
 def headline(costs: Costs) -> str:
-    """Return what the discussion was about: three helpers, each mix, four stages."""
+    """Return the table of the discussed helpers: each mix, four stages."""
     rows = _by_stage(costs, DISCUSSED, _SHORT, "kernel", "table")
     return table(rows, _headers(_SHORT, costs))
 
 
 def helpers(costs: Costs) -> str:
-    """Return every helper, mix and stage as the kernel compiles them."""
+    """Return the table of all helpers, mixes and stages, compiled as the kernel compiles them."""
     names = costs.helpers(way="kernel", shape="table")
     return table(_by_stage(costs, names, STAGES, "kernel", "table"), _headers(STAGES, costs))
 
 
 def ways(costs: Costs) -> str:
-    """Return the same text compiled in each way."""
+    """Return the table of costs by way of compiling."""
     rows = []
     for helper in costs.helpers(way="vector", shape="table"):
         for mix in ("clean", "half"):
@@ -102,7 +102,7 @@ def ways(costs: Costs) -> str:
 
 
 def compilers(costs: Costs) -> str:
-    """Return what each compiler makes of it; a sentence where there is only one."""
+    """Return the table of costs by compiler; a sentence if there is only one."""
     if len(costs.compilers) < 2:
         return f"Only {costs.compilers[0]} was there."
     columns = [(stage, compiler) for stage in _THREE for compiler in costs.compilers]
@@ -121,7 +121,7 @@ def compilers(costs: Costs) -> str:
 
 
 def latency(costs: Costs) -> str:
-    """Return the cost where each entry waits for the result before."""
+    """Return the table of costs in a chain, where each entry waits for the result before."""
     names = costs.helpers(way="kernel", shape="latency")
     return table(_by_stage(costs, names, _THREE, "kernel", "latency"), _headers(_THREE, costs))
 
@@ -178,7 +178,7 @@ def _bytes(costs: Costs, helper: str, stage: Stage, compiler: str) -> str:
 
 
 def overhead(costs: Costs) -> str:
-    """Return what the loop itself takes, which was subtracted."""
+    """Return the table of the loops' own costs, which were subtracted."""
     found: dict[tuple[str, str, str], list[float]] = {}
     for row in costs.results.rows:
         key = (row.params["shape"], row.params["way"], row.params["compiler"])
@@ -188,7 +188,7 @@ def overhead(costs: Costs) -> str:
 
 
 def kernels(costs: Costs) -> str:
-    """Return real trees beside our rules; a sentence where there were none."""
+    """Return the table of real trees beside our rules; a sentence if there are none."""
     rows = []
     for kernel in costs.kernels:
         for pair in costs.pairs(kernel):
@@ -237,7 +237,7 @@ def _pair(costs: Costs, pair: Pair) -> list[str]:
 
 
 def _both(pair: Pair, name: str, digits: int) -> str:
-    """Return one number where both have the same, else the real one and ours."""
+    """Return one number if both have the same, else the real one and ours."""
     texts = [
         "?" if row.extra[name] is None else number(row.extra[name], digits)
         for row in (pair.real, pair.ours)
@@ -246,6 +246,6 @@ def _both(pair: Pair, name: str, digits: int) -> str:
 
 
 def engine_names(costs: Costs) -> str:
-    """Return which engine each column is."""
+    """Return which engine each column is about."""
     rows = [[stage.title, f"`{engine_text(stage.params)}`"] for stage in (*STAGES, *costs.kernels)]
     return table(rows, ["column", "in the results"])
