@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from .elf_refusals import refuse_process_core, refuse_wrong_kind, refuse_xen
-from .image import MappedImage
+from .image import Image
+from .range_readers import Window
+from .ranged_image import assemble
 from .registers import parse_notes
-from .segments import PHYSICAL_END, Segments
+from .segments import PHYSICAL_END
 from .vmcoreinfo import KERNEL_MAP_SIZE, START_KERNEL_MAP, kernel_notes
 
 MAGIC = b"\x7fELF"
@@ -46,18 +48,7 @@ _VMALLOC_AT_LEAST = 1 << 44
 _DIRECT_MAP_STEP = 1 << 30
 
 
-class ElfImage(MappedImage):
-    """An ELF core; ``memory_map`` is what its segments cover, also without content."""
-
-    _memory_map: np.ndarray | None = None
-
-    @property
-    def memory_map(self) -> np.ndarray | None:
-        """Memory that the machine has, where that is more than the file holds."""
-        return self._memory_map
-
-
-def open_elf(path: Path, memory: memoryview) -> MappedImage:
+def open_elf(path: Path, memory: memoryview | Window) -> Image:
     """Return the image in an ELF core.
 
     Raises ValueError for what is no ELF64 core of x86-64 (and says what it is),
@@ -80,14 +71,13 @@ def open_elf(path: Path, memory: memoryview) -> MappedImage:
         remarks.append(f"the file is cut short: {missing} bytes of its segments are missing")
     if not size.sum():
         raise ValueError(f"{path}: an ELF core without any memory in it; is it complete?")
-    segments = Segments(memory, loads["paddr"], offset, size)
-    image = ElfImage(path, "elf", segments, notes, remarks + segments.remarks)
+    image = assemble(path, "elf", memory, (loads["paddr"], offset, size), notes, remarks)
     image.kernel = kernel_notes(image.vmcoreinfo, _phys_base(loads))
     image._memory_map = _memory_map(every)
     return image
 
 
-def _notes(memory: memoryview, headers: np.ndarray) -> bytes:
+def _notes(memory: memoryview | Window, headers: np.ndarray) -> bytes:
     return b"".join(
         bytes(memory[int(h["offset"]) : int(h["offset"]) + min(int(h["filesz"]), _MAX_NOTES)])
         for h in headers[headers["type"] == _PT_NOTE][:16]
@@ -184,11 +174,11 @@ def _phys_base(loads: np.ndarray) -> int | None:
     return int(kernel["paddr"][0]) - (int(kernel["vaddr"][0]) - START_KERNEL_MAP)
 
 
-def _program_headers(path: Path, memory: memoryview) -> np.ndarray:
+def _program_headers(path: Path, memory: memoryview | Window) -> np.ndarray:
     refuse_wrong_kind(path, bytes(memory[: _HEADER.size]))
     if len(memory) < _HEADER.size:
         raise ValueError(f"{path}: cut short within its ELF header")
-    fields = _HEADER.unpack_from(memory)
+    fields = _HEADER.unpack(memory[: _HEADER.size])
     _, _, _, _, _, at, sections_at, _, _, entry_size, count, _, sections, names = fields
     refuse_xen(path, memory, sections_at, sections, names)
     if entry_size != _PROGRAM_HEADER.itemsize:
@@ -196,7 +186,9 @@ def _program_headers(path: Path, memory: memoryview) -> np.ndarray:
     if count == _PN_XNUM and sections_at:
         if sections_at > len(memory) - _SECTION_HEADER_SIZE:
             raise ValueError(f"{path}: cut short: the number of program headers is missing")
-        (count,) = struct.unpack_from("<I", memory, sections_at + _SECTION_INFO_AT)
+        at_count = sections_at + _SECTION_INFO_AT
+        (count,) = struct.unpack("<I", memory[at_count : at_count + 4])
     if at > len(memory) or count * _PROGRAM_HEADER.itemsize > len(memory) - at:
         raise ValueError(f"{path}: cut short within its {count} program headers")
-    return np.frombuffer(memory, _PROGRAM_HEADER, count, at)
+    size = count * _PROGRAM_HEADER.itemsize
+    return np.frombuffer(memory[at : at + size], _PROGRAM_HEADER)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .range_readers import Window
+
 _CLASS, _DATA, _TYPE_AT, _MACHINE_AT = 4, 5, 16, 18
 _ELFCLASS32, _ELFCLASS64 = 1, 2
 _LITTLE_ENDIAN, _BIG_ENDIAN = 1, 2
@@ -56,15 +58,16 @@ def refuse_wrong_kind(path: Path, header: bytes) -> None:
         raise ValueError(f"{path}: {what}, not a core of an x86-64 machine")
 
 
-def refuse_xen(path: Path, memory: memoryview, at: int, count: int, names: int) -> None:
+def refuse_xen(path: Path, memory: memoryview | Window, at: int, count: int, names: int) -> None:
     """Raise ValueError for the core of a Xen guest: its pages lie in sections."""
     if not at or names >= count or at + count * _SECTION.size > len(memory):
         # xl dump-core writes sections only, behind the memory
-        (segments,) = struct.unpack_from("<H", memory, 56)
+        (segments,) = struct.unpack("<H", memory[56:58])
         if at and not segments:
             raise ValueError(f"{path}: cut short: its section headers (a Xen core?) are missing")
         return
-    _, _, _, _, offset, size, *_ = _SECTION.unpack_from(memory, at + names * _SECTION.size)
+    at_names = at + names * _SECTION.size
+    _, _, _, _, offset, size, *_ = _SECTION.unpack(memory[at_names : at_names + _SECTION.size])
     text = bytes(memory[offset : offset + min(size, 1 << 16)])
     if b".note.Xen" in text or b".xen_pages" in text:
         raise ValueError(

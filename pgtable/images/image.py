@@ -54,6 +54,7 @@ class Image(ABC):
         self.vmcoreinfo = vmcoreinfo_of(notes)
         self.kernel: KernelNotes = kernel_notes(self.vmcoreinfo)
         self.notes = remarks
+        self._memory_map: np.ndarray | None = None
         self._files: list[MappedFile] = []
         self._origin: Origin | None = None
 
@@ -64,7 +65,10 @@ class Image(ABC):
     def __reduce__(self) -> Any:
         """Copies and pickles are opened again; TypeError where there is nothing to open."""
         if self._origin is None:
-            raise TypeError(f"{self.path}: a closed image cannot be copied or pickled")
+            raise TypeError(
+                f"{self.path}: a closed image cannot be copied or pickled, nor one that is read a"
+                " range at a time"
+            )
         self._origin.check_again()
         return reopen, (self._origin,)
 
@@ -75,7 +79,7 @@ class Image(ABC):
         [start, end) a row, uint64, in order.  Kdump files say it (makedumpfile leaves out
         free and zero pages), and ELF cores whose segments are larger than their content.
         """
-        return None
+        return self._memory_map
 
     @property
     @abstractmethod

@@ -9,8 +9,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from .image import MappedImage
-from .segments import PHYSICAL_END, Segments
+from .image import Image
+from .range_readers import Window
+from .ranged_image import assemble
+from .segments import PHYSICAL_END
 
 MAGIC = b"EMiL"
 
@@ -19,7 +21,7 @@ HEADER = struct.Struct("<4sIQQQ")
 _VERSION = 1
 
 
-def open_lime(path: Path, memory: memoryview) -> MappedImage:
+def open_lime(path: Path, memory: memoryview | Window) -> Image:
     """Return the image in a LiME dump.
 
     Raises ValueError for another version and for a header that is none; a range
@@ -44,18 +46,17 @@ def open_lime(path: Path, memory: memoryview) -> MappedImage:
         at += size
     if not sum(size for _, _, size in ranges):
         raise ValueError(f"{path}: cut short: a LiME dump without any memory in it")
-    segments = Segments(memory, *zip(*ranges, strict=True))
-    return MappedImage(path, "lime", segments, [], remarks + segments.remarks)
+    return assemble(path, "lime", memory, list(zip(*ranges, strict=True)), [], remarks)
 
 
 def read_range(
-    path: Path, memory: memoryview, at: int, magic: bytes, version: int, number: int
+    path: Path, memory: memoryview | Window, at: int, magic: bytes, version: int, number: int
 ) -> tuple[int, int]:
     """Return (first address, size) of the range whose header is at an offset.
 
     Raises ValueError where there is no header, or one that cannot be.
     """
-    found, its_version, first, last, _ = HEADER.unpack_from(memory, at)
+    found, its_version, first, last, _ = HEADER.unpack(memory[at : at + HEADER.size])
     name = magic.decode()[::-1] if magic == MAGIC else magic.decode()
     if found != magic:
         raise ValueError(

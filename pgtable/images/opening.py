@@ -9,17 +9,18 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from .. import containers
 from . import avml, compressed, elf, flattened, kdump, lime, page_records, raw
 from .image import Image
 from .mapped import Identity, MappedFile, all_there
 from .origin import Origin
+from .range_readers import KernelReader, ObjectReader, RangeReader, RemoteReader, Window
 
 FORMATS = ("raw", "elf", "kdump", "lime", "avml", "records")
 
-_OPENERS: dict[str, Callable[[Path, memoryview], Image]] = {
+_OPENERS: dict[str, Callable[[Path, Any], Image]] = {
     "elf": elf.open_elf,
     "lime": lime.open_lime,
     "avml": avml.open_avml,
@@ -31,18 +32,19 @@ _READ_AT_ONCE = 1 << 20
 class _Content(NamedTuple):
     """The bytes of an image, and what had to be done to get them.
 
+    memory: a memoryview, or a Window to what is read a range at a time;
     file: what is mapped, of which ``memory`` may be a copy; None where it was read.
     identity: of the file; None where it can be read only once.
     """
 
-    memory: memoryview
+    memory: Any
     remarks: list[str]
     file: MappedFile | None
     identity: Identity | None
 
 
 def open_image(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     *,
     format: str | None = None,  # noqa: A002 - what everybody calls it
     segments: Sequence[tuple[int, int, int]] | None = None,
@@ -55,7 +57,9 @@ def open_image(
         kdump-compressed file, both also flattened by makedumpfile; LiME's and AVML's
         dumps; page-table pages as records of 8 bytes physical address and 4096
         bytes; or raw physical memory.  All of them may be compressed with gzip,
-        bzip2, xz or zstd, also twice.  "-" is standard input.
+        bzip2, xz or zstd, also twice.  "-" is standard input.  Also an address of fsspec
+        (``s3://bucket/ram.raw``, extra "remote"), a binary file object that can seek, and
+        /proc/kcore.
     format: one of "raw", "elf", "kdump", "lime", "avml", "records"; default: told from
         the content.
     segments: for raw memory that does not begin at address 0 or has holes:
@@ -64,6 +68,8 @@ def open_image(
     max_decompressed: bytes that a compressed file may come to; default: 4 GiB, or half
         of the free memory where that is less.
 
+    Of file objects, addresses and /proc/kcore only what is asked for is read, where they hold
+    raw memory, an ELF core or LiME's format; else all of it.
     Uncompressed files are mapped, not read: opening takes the same time whatever the size.
     Extras are needed for zstd ("zstd"), AVML ("snappy") and kdump files that are not
     compressed with zlib ("kdump").
@@ -74,7 +80,7 @@ def open_image(
     image (other containers are named), is damaged, or needs an extra that is not
     installed.  What reads the image raises OSError where its file became shorter.
     """
-    path = Path(path)
+    given, path = path, _name_of(path)
     if format is not None and format not in FORMATS:
         raise ValueError(f"format is {format!r}; it is one of {', '.join(FORMATS)}")
     if segments is not None and format not in (None, "raw"):
@@ -83,7 +89,7 @@ def open_image(
         format = "raw"  # noqa: A001
         segments = [tuple(segment) for segment in segments]  # type: ignore[misc]
     limit = compressed.default_limit() if max_decompressed is None else max_decompressed
-    read = [(path, _content(path, limit))]
+    read = [(path, _content_of(given, path, limit, format))]
     files: list[MappedFile] = []
     with all_there(files):
         files += _files(read)
@@ -103,6 +109,8 @@ def open_image(
         else:
             image = _OPENERS[kind](path, memory)
     image.notes[:0] = read[0][1].remarks
+    if isinstance(memory, Window):
+        return image
     identities = [(name, content.identity) for name, content in read]
     image._opened_from(Origin.of(identities, kind, segments, max_decompressed), files)
     return image
@@ -112,22 +120,90 @@ def _files(read: list[tuple[Path, _Content]]) -> list[MappedFile]:
     return [content.file for _, content in read if content.file is not None]
 
 
-def _recognise(path: Path, memory: memoryview) -> str:
+def _recognise(path: Path, memory: memoryview | Window) -> str:
     """Return the format of what is no longer compressed; ValueError for other containers."""
     found = containers.recognise(bytes(memory[: containers.HEAD]))
     if found is None and memory[-512:][:8] == b"conectix":
         found = containers.recognise(b"conectix")  # a disk of fixed size has its mark at the end
     if found is None:
+        if isinstance(memory, Window):
+            return "raw"  # others were read
         return "records" if page_records.looks_like_records(memory) else "raw"
     if found.name in FORMATS:
         return found.name
     raise ValueError(found.refusal(path))
 
 
-def _rearranged(path: Path, memory: memoryview) -> memoryview:
+def _rearranged(path: Path, memory: Any) -> Any:
     if memory[: len(flattened.MAGIC)] != flattened.MAGIC:
         return memory
     return flattened.rearrange(path, memory)
+
+
+def _name_of(path: Any) -> Path:
+    """Return what an image is called in messages."""
+    if hasattr(path, "read"):
+        name = getattr(path, "name", None)
+        return Path(name if isinstance(name, str) else "<file object>")
+    return Path(path)
+
+
+def _content_of(given: Any, path: Path, limit: int, format: str | None) -> _Content:  # noqa: A002
+    """Return what a path, an address or a file object holds."""
+    if hasattr(given, "read"):
+        if not (hasattr(given, "seek") and given.seekable()):
+            return _decompressed(path, _read_all(path, given, limit), limit)
+        return _ranged(path, ObjectReader(given), given, limit, format)
+    if isinstance(given, str) and "://" in given:
+        file_system, name = _remote(given)
+        reader = RemoteReader(file_system, name)
+        with file_system.open(name, "rb") as file:
+            return _ranged(path, reader, file, limit, format)
+    return _content(path, limit)
+
+
+def _remote(address: str) -> tuple[Any, str]:
+    try:
+        from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ValueError(
+            f"{address}: files elsewhere need the extra 'remote': pip install 'pgtable[remote]'"
+        ) from None
+    try:
+        return url_to_fs(address)
+    except ImportError as error:
+        raise ValueError(f"{address}: {error}") from None
+
+
+def _ranged(path: Path, reader: RangeReader, file: Any, limit: int, kind: str | None) -> _Content:
+    """Return a window to what can be read a range at a time, else all that there is."""
+    window = Window(reader)
+    start = window[: containers.HEAD]
+    if not start:
+        raise ValueError(f"{path}: is empty")
+    if compressed.is_compressed(start):
+        file.seek(0)
+        return _unpacked(path, file, start, limit)
+    found = containers.recognise(start)
+    whole = start.startswith(flattened.MAGIC) or kind in ("kdump", "avml", "records")
+    whole = whole or (found is not None and found.name in ("kdump", "avml"))
+    if found is None and kind is None:
+        whole = whole or _may_be_records(window)
+    if whole:
+        file.seek(0)
+        return _Content(memoryview(_read_all(path, file, limit)), [], None, None)
+    return _Content(window, [], None, None)
+
+
+def _may_be_records(window: Window) -> bool:
+    """Tell whether addresses of pages stand where records begin."""
+    size = page_records.RECORD
+    if len(window) % size:
+        return False
+    numbers = sorted({len(window) // size * i // 16 for i in range(16)})
+    found = window.reader.read([(number * size, 8) for number in numbers])
+    addresses = [int.from_bytes(one, "little") for one in found]
+    return not any(pa % 4096 or pa >> 52 for pa in addresses) and any(addresses)
 
 
 def _content(path: Path, limit: int) -> _Content:
@@ -148,6 +224,9 @@ def _content(path: Path, limit: int) -> _Content:
         try:
             mapped = MappedFile.of(path, file, _size(file))
         except (OSError, ValueError, OverflowError) as error:
+            if start.startswith(elf.MAGIC):  # /proc/kcore
+                again = path.open("rb", buffering=0)
+                return _Content(Window(KernelReader(again)), [], None, None)
             raise ValueError(f"{path}: cannot be mapped ({error}); copy it to a file") from None
         return _Content(memoryview(mapped), [], mapped, mapped.identity)
 

@@ -6,16 +6,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .image import MappedImage
-from .segments import PAGE, Segments
+from .image import Image
+from .range_readers import Window
+from .ranged_image import assemble
+from .segments import PAGE
 
 #: VMware leaves out the hole for devices below 4 GiB.
 _VMEM_HOLE = 0xC000_0000
 
 
 def open_raw(
-    path: Path, memory: memoryview, segments: Sequence[tuple[int, int, int]] | None = None
-) -> MappedImage:
+    path: Path,
+    memory: memoryview | Window,
+    segments: Sequence[tuple[int, int, int]] | None = None,
+) -> Image:
     """Return the image in a raw file.
 
     segments: (physical address, offset in the file, size) of each piece;
@@ -50,7 +54,6 @@ def open_raw(
         remarks.append(f"the file is cut short: it ends {len(memory) % PAGE} bytes into a page")
     columns = list(zip(*segments, strict=True)) or [(), (), ()]
     try:
-        found = Segments(memory, *columns)
+        return assemble(path, "raw", memory, columns, [], remarks)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from None
-    return MappedImage(path, "raw", found, [], remarks + found.remarks)
