@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -158,3 +159,28 @@ def test_beside_a_clone_the_package_is_found(tmp_path: Path):
         check=True,
     )
     assert Path(found.stdout.strip()).samefile(Path(pgtable.__file__))
+
+
+def test_the_architecture_in_the_readme_is_there():
+    drawing = (ROOT / "README.md").read_text().split("## Architecture")[1].split("```")[1]
+    room, found = ROOT, 0
+    for line in drawing.strip().splitlines():
+        words = re.split(r" {2,}", line.strip())[0].split()
+        if not line.startswith(" "):
+            room = ROOT / words[0]
+            assert all((ROOT / word).is_dir() for word in words if word.endswith("/")), line
+            continue
+        directory = (room / words[0]).parent if not words[0].endswith("/") else room
+        for word in words:
+            path = room / word if "/" in word else directory / word
+            assert path.exists(), f"{line.strip()}: there is no {path.relative_to(ROOT)}"
+            found += 1
+    assert found > 50
+
+
+def test_every_directory_is_in_the_architecture():
+    drawing = (ROOT / "README.md").read_text().split("## Architecture")[1].split("```")[1]
+    for room in ("csrc", "pgtable"):
+        for path in (ROOT / room).iterdir():
+            if path.is_dir() and path.name != "__pycache__" and not path.name.endswith("egg-info"):
+                assert f"  {path.name}/" in drawing, path
