@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="file of entries; - is standard input")
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument(
-        "-o", "--output", metavar="OUT", help="where the result goes; - is standard output"
+        "-o", "--output", metavar="OUT", help="the file for the result; - is standard output"
     )
     target.add_argument("--in-place", action="store_true", help="replace IN by the result")
     parser.add_argument(
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, default=1, metavar="N", help="computing threads; 0: all processors"
     )
     add_raw_option(parser)
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON")
     add_engine_options(parser)
 
 

@@ -22,7 +22,7 @@ from .ranges import address_range, count, plural, size_text, wrapped
 from .walk import add_all_option, add_threads_option, kernel_named, root_arguments
 from .working import Working
 
-HELP = "find in a memory image what page tables should not say"
+HELP = "find in a memory image entries that should not be there"
 EXAMPLES = """\
   pgtable audit vmcore
   pgtable audit vmcore --cpu 1 --physical-bits 46 --json
@@ -39,7 +39,11 @@ evidence is printed.  Exit code 1: there are findings that are more than a note.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("image", metavar="IMAGE", help=IMAGE_HELP)
-    parser.add_argument("--rules", choices=RULES, help="of the kernel (default: recognised)")
+    parser.add_argument(
+        "--rules",
+        choices=RULES,
+        help="the rules of the kernel (default: recognised from the entries)",
+    )
     parser.add_argument(
         "--memory",
         action="append",

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " tells; may be given again",
     )
     for name, what in (
-        ("way", "how compiled: kernel, constant, vector (default: kernel)"),
+        ("way", "how helpers are compiled: kernel, constant, vector (default: kernel)"),
         ("compiler", "C compilers (default: gcc)"),
         ("mix", "clean, dirty, half, sorted (default: clean,dirty,half)"),
         ("shape", "table, latency, memory (default: table)"),
@@ -72,8 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="also the entries of this file as a mix: raw or .npy, may be .xz",
     )
-    parser.add_argument("--isa", metavar="NAME", help="instruction set of the way vector")
-    parser.add_argument("--quick", action="store_true", help="seconds: fewer processes and rounds")
+    parser.add_argument("--isa", metavar="NAME", help='instruction set for the way "vector"')
+    parser.add_argument(
+        "--quick", action="store_true", help="take seconds: fewer processes and rounds"
+    )
     parser.add_argument("--save", metavar="FILE", help="write the results for 'bench compare'")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 

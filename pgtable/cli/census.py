@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--level",
         choices=("pte", "pmd", "pud"),
         default="pte",
-        help="level of the entries, where IN does not say it (default: pte)",
+        help="level of the entries, if IN does not say it (default: pte)",
     )
     parser.add_argument(
         "--threads",

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="random entries besides the exhaustive ones (default: 1000000)",
     )
     parser.add_argument(
-        "--seed", type=_count, default=SEED, metavar="N", help="what makes them random"
+        "--seed", type=_count, default=SEED, metavar="N", help="seed of the random entries"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

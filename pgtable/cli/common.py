@@ -32,7 +32,7 @@ def add_engine_options(parser: argparse.ArgumentParser, kernel: bool = True) -> 
     group.add_argument(
         "--rules",
         choices=RULES,
-        help="whose semantics apply (default: those of the kernel that is named, else cow)",
+        help="the rule set to use (default: those of the kernel that is named, else cow)",
     )
     if kernel:
         group.add_argument(
@@ -55,8 +55,8 @@ def add_engine_options(parser: argparse.ArgumentParser, kernel: bool = True) -> 
         "--engine",
         metavar="{native,reference,TREE}",
         default="native",
-        help="who computes (default: native); a TREE is a directory of kernel headers,"
-        " with switches as 'pgtable kernel --help' tells",
+        help="the engine that computes (default: native); a TREE is a directory of kernel"
+        " headers, with switches as 'pgtable kernel --help' tells",
     )
 
 
@@ -65,13 +65,13 @@ def add_kernel_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--kernel",
         metavar="RELEASE",
-        help="who made the entries, as uname -r prints it: settles rules, frames of PROT_NONE"
-        " entries and how swap entries are laid out",
+        help="the kernel that made the entries, as uname -r prints it: it decides the rules, the"
+        " frames of PROT_NONE entries and the layout of swap entries",
     )
     parser.add_argument(
         "--swap-layout",
         choices=tuple(SWAP_LAYOUTS),
-        help="how swap entries are laid out, whatever --kernel says",
+        help="the layout of swap entries, whatever --kernel says",
     )
 
 

@@ -60,12 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--level",
         choices=bits.LEVELS,
         default="pte",
-        help="level of the entries, where it is not known (default: pte)",
+        help="level of the entries, if the text does not say it (default: pte)",
     )
     parser.add_argument(
         "--rules",
         choices=RULES,
-        help="whose semantics apply (default: cow; of a text, those of the kernel that it names)",
+        help="the rule set to use (default: cow; of a text, those of the kernel that it names)",
     )
     add_kernel_options(parser)
     parser.add_argument(
@@ -76,9 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         metavar="{native,reference,TREE}",
-        help="list as well which of its tests are true of an entry; a TREE is a directory of"
-        " kernel headers, with switches as 'pgtable kernel --help' tells, and has the rules"
-        " that it follows",
+        help="also list which tests of this engine are true for an entry; a TREE is a directory"
+        " of kernel headers, with switches as 'pgtable kernel --help' tells, and has the"
+        " rules that it follows",
     )
     parser.add_argument(
         "--physical-bits",

@@ -42,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("before", metavar="BEFORE", help=IMAGE_HELP)
     parser.add_argument("after", metavar="AFTER", help="the same machine later")
-    parser.add_argument("--rules", choices=RULES, help="of the kernel (default: recognised)")
+    parser.add_argument(
+        "--rules",
+        choices=RULES,
+        help="the rules of the kernel (default: recognised from the entries)",
+    )
     parser.add_argument(
         "--longest",
         type=int,

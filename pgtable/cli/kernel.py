@@ -60,14 +60,19 @@ SKIP = 125
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands and their arguments."""
     commands = parser.add_subparsers(metavar="SUBCOMMAND", required=True)
-    listing = _add(commands, "list", _list, "list a tree's helpers, and those that cannot be had")
+    listing = _add(
+        commands, "list", _list, "list a tree's helpers, and those that are not available"
+    )
     listing.add_argument("tree", metavar="TREE")
     checking = _add(
-        commands, "check", _check, "check the laws, and the nearest rules' reference, on a tree"
+        commands,
+        "check",
+        _check,
+        "check a tree's helpers against the laws and the reference of the nearest rules",
     )
     checking.add_argument("tree", metavar="TREE")
     checking.add_argument(
-        "--rules", choices=RULES, help="whose rules to hold it to (default: the nearest)"
+        "--rules", choices=RULES, help="the rules to compare the tree with (default: the nearest)"
     )
     comparing = _add(commands, "compare", _compare, "compare two trees, or a tree and our rules")
     comparing.add_argument("a", metavar="TREE_A")
@@ -76,20 +81,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="exit with 1 for helpers that one side lacks as well"
     )
     checking.add_argument(
-        "--known", action="store_true", help="show every known exception as a finding is shown"
+        "--known", action="store_true", help="show every known exception in full, like a finding"
     )
     for each in (checking, comparing):
         each.add_argument(
             "--exit-skip",
             action="store_true",
-            help="exit with 125 instead of 2 where a tree cannot be built or run: git bisect"
-            " run skips that commit",
+            help="exit with 125 instead of 2 if a tree cannot be built or run: git bisect run"
+            " skips that commit",
         )
     applying = _add(commands, "apply", _apply, "run a tree's helper on single entries")
     applying.add_argument("helper", metavar="HELPER[=ARGUMENT]")
     applying.add_argument("tree", metavar="TREE")
     applying.add_argument("entries", metavar="ENTRY", nargs="+")
-    caching = commands.add_parser("cache", help="where compiled trees are kept; remove them")
+    caching = commands.add_parser(
+        "cache", help="print where compiled trees are kept, or remove them"
+    )
     caching.add_argument("--clear", action="store_true", help="remove every compiled tree")
     caching.add_argument("--json", action="store_true", help="print JSON")
     caching.set_defaults(run_kernel=_cache)
@@ -124,18 +131,23 @@ def _add(commands: Any, name: str, run_kernel: Any, text: str) -> argparse.Argum
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run_kernel=run_kernel)
     group = parser.add_argument_group("tree")
-    group.add_argument("--generated", metavar="DIR", help="where the generated headers are")
+    group.add_argument("--generated", metavar="DIR", help="the directory of the generated headers")
     group.add_argument("--compiler", metavar="CC", default="gcc", help="C compiler (default: gcc)")
-    group.add_argument("--flags", metavar="FLAGS", help="instead of -O2 and vector instructions")
     group.add_argument(
-        "-v", "--verbose", action="store_true", help="say what keeps the tree's code from harm"
+        "--flags", metavar="FLAGS", help="compiler flags, instead of -O2 and vector instructions"
+    )
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print what keeps the tree's code from doing harm",
     )
     group.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=_seconds,
         default=SECONDS,
-        help="what one run of a helper over a block of entries, or of the compiler, may take"
+        help="how long one run of a helper over a block of entries, or of the compiler, may take"
         f" (default: {SECONDS:g})",
     )
     return parser

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another tree, or rules (default: those whose helpers the tree has)",
     )
     parser.add_argument(
-        "--helper", metavar="NAME", action="append", default=[], help="prove this one only"
+        "--helper", metavar="NAME", action="append", default=[], help="prove only this helper"
     )
     parser.add_argument(
         "--laws", action="store_true", help="prove every law of 'pgtable kernel check' as well"
@@ -42,24 +42,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--certificates",
         metavar="DIR",
-        help="write each proof there as SMT-LIB 2, for other solvers to check",
+        help="write each proof to this directory as SMT-LIB 2, for other solvers to check",
     )
     parser.add_argument(
         "--seconds",
         type=_seconds,
         default=20.0,
         metavar="N",
-        help="what one answer of the solver may take (default: 20)",
+        help="how long the solver may take for one answer (default: 20)",
     )
     parser.add_argument("--compiler", metavar="CC", default="gcc", help="default: gcc")
-    parser.add_argument("--flags", metavar="FLAGS", help="instead of -O2 without vector registers")
     parser.add_argument(
-        "--against-compiler", metavar="CC", help="what compiles AGAINST (default: --compiler)"
+        "--flags", metavar="FLAGS", help="compiler flags, instead of -O2 without vector registers"
+    )
+    parser.add_argument(
+        "--against-compiler", metavar="CC", help="the compiler for AGAINST (default: --compiler)"
     )
     parser.add_argument(
         "--against-flags", metavar="FLAGS", help="flags for AGAINST (default: --flags)"
     )
-    parser.add_argument("--generated", metavar="DIR", help="where the generated headers are")
+    parser.add_argument("--generated", metavar="DIR", help="the directory of the generated headers")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

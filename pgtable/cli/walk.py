@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=("summary", "table", "info-tlb", "json", "npy", "parquet"),
         default="summary",
-        help="what to write (default: a summary)",
+        help="the format of the output (default: a summary)",
     )
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     parser.add_argument(
@@ -68,8 +68,8 @@ def add_all_option(parser: argparse._ActionsContainer, what: str) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help=f"{what} every address space of the machine, as 'pgtable spaces' finds them; what"
-        " they share once",
+        help=f"{what} every address space of the machine, as 'pgtable spaces' finds them;"
+        " entries that several share count once",
     )
 
 
@@ -113,14 +113,19 @@ def add_root_options(parser: argparse._ActionsContainer) -> None:
         " upper half)",
     )
     parser.add_argument(
-        "--cpu", type=int, default=0, metavar="N", help="whose registers to use (default: 0)"
+        "--cpu",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the processor whose registers are used (default: 0)",
     )
     parser.add_argument(
         "--range",
         type=_range,
         dest="within",
         metavar="FROM-TO",
-        help="only what translates these addresses, TO excluded; tables outside are not read",
+        help="only entries that translate these addresses, without TO itself; other tables are"
+        " not read",
     )
     add_opening_options(parser)
 
@@ -159,7 +164,7 @@ def add_opening_options(parser: argparse._ActionsContainer) -> None:
         "--max-decompressed",
         type=_gibibytes,
         metavar="GIB",
-        help="what a compressed image may come to (default: 4, or half of the free memory)",
+        help="how large a compressed image may become (default: 4, or half of the free memory)",
     )
 
 
