@@ -99,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _name_after(args: argparse.Namespace, root: int) -> None:
     """Make the options name what is walked in AFTER; root: what was walked in BEFORE."""
-    if args.space is not None:
-        args.root, args.space = root, None
+    if args.space is not None or args.pid is not None:
+        args.root, args.space, args.pid = root, None, None
     if args.space_after is not None:
         args.root, args.space = None, args.space_after
     if args.root_after is not None:

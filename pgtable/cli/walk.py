@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..images import FORMATS, KIND_NAMES, Image, Kind, Walk, export, open_image
+from ..images.spaces.of_process import find_process
 from ..images.start import PTI_CHOICES
 from ..images.tally import Tally
 from ..images.walk import Walked
@@ -23,6 +24,7 @@ EXAMPLES = """\
   pgtable walk guest.vmcore
   pgtable walk guest.vmcore --cpu 1 --format info-tlb
   pgtable walk ram.raw --all
+  pgtable walk /proc/kcore --pid 1
   pgtable walk ram.raw --space 3 --format table
   pgtable walk guest.vmcore --range 0x7f0000000000-0x800000000000 --format json
   pgtable walk encrypted.vmcore --c-bit 47
@@ -75,7 +77,7 @@ def add_all_option(parser: argparse._ActionsContainer, what: str) -> None:
 
 def refuse_one_space(args: argparse.Namespace, *more: str) -> None:
     """Raise ValueError where --all comes with an option that is for one space."""
-    for name in ("root", "space", "cpu", "pti", "c_bit", "levels", "within", *more):
+    for name in ("root", "space", "pid", "cpu", "pti", "c_bit", "levels", "within", *more):
         if getattr(args, name):
             option = "--range" if name == "within" else f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} is for one address space: leave it or --all")
@@ -92,6 +94,12 @@ def add_root_options(parser: argparse._ActionsContainer) -> None:
         metavar="N|PA|kernel",
         help="one of the address spaces that 'pgtable spaces' lists: its number, its root, or"
         " the kernel's own",
+    )
+    parser.add_argument(
+        "--pid",
+        type=_number,
+        metavar="PID",
+        help="the space of a process that runs, of /proc/kcore: told by its pagemap (root rights)",
     )
     parser.add_argument(
         "--levels",
@@ -173,13 +181,16 @@ def root_arguments(args: argparse.Namespace, image: Image) -> dict[str, Any]:
     found = {
         name: getattr(args, name) for name in ("root", "levels", "cpu", "c_bit", "pti", "within")
     }
-    if args.space is None:
+    asked = [name for name in ("space", "pid", "root", "cpu") if getattr(args, name)]
+    if args.space is None and args.pid is None:
         return found
-    for name in ("root", "cpu"):
-        if found[name]:
-            raise ValueError(f"--space names the tables, and so does --{name}: leave one of them")
+    if len(asked) > 1:
+        raise ValueError(
+            f"--{asked[0]} names the tables, and so does --{asked[1]}: leave one of them"
+        )
     spaces = image.spaces()
-    space = spaces.find(args.space)
+    named = args.pid is None
+    space = spaces.find(args.space) if named else find_process(image, spaces, args.pid)
     found["root"] = space.root
     found["levels"] = space.levels if args.levels is None else args.levels
     if args.c_bit is None and spaces.encryption:
