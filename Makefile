@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup build demo test faults lint bench bench-smoke cost-report sanitize tsan clean
+.PHONY: help setup build demo test test-long faults lint bench bench-smoke cost-report sanitize tsan clean
 
 help:
 	@echo "make demo         fork's helpers over a real kernel's page tables"
 	@echo "make test         the tests"
+	@echo "make test-long    the tests that make test has only a sample of: minutes"
 	@echo "make build        compiles what has changed in csrc/; make -C csrc check tests the C without Python"
 	@echo "make faults       kills, signals, full disks, closed descriptors: minutes; make test has a sample"
 	@echo "make lint         ruff and mypy"
@@ -64,6 +65,9 @@ demo: build
 
 test: build
 	$(BIN)/python -m pytest
+
+test-long: build
+	$(BIN)/python -m pytest -m long
 
 faults: $(VENV)/.test | build
 	PGTABLE_FAULTS=long $(BIN)/python -m pytest tests/faults

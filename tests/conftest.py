@@ -7,9 +7,10 @@ import ctypes
 import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -119,6 +120,25 @@ def _same_isa_afterwards() -> Iterator[None]:
     pgtable.isa(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _children_take_signals() -> Iterator[None]:
+    """Let programs that tests start take signals which this process was started without.
+
+    nohup and jobs in the background ignore some, and programs inherit that.  What is caught
+    here is at its default there, and this process goes on without these signals.
+    """
+    ignored = [
+        number
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
+        if signal.getsignal(number) is signal.SIG_IGN
+    ]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """The environment for a Python started by a test: it imports what the test does."""
@@ -133,6 +153,22 @@ QUICK = "-O1"
 
 #: Series of header packages that the tests of real trees want.
 SERIES = ("6.1", "6.12")
+
+
+def sample(cases: Iterable[Any], kept: Sequence[Any]) -> list[Any]:
+    """Return parameters of a test, of which `make test` runs those that are kept.
+
+    `make test-long` runs the others.
+    """
+    cases = list(cases)
+    assert all(case in cases for case in kept), "a sample of cases that there are not"
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            marks=() if case in kept else pytest.mark.long,
+        )
+        for case in cases
+    ]
 
 
 class Fault(NamedTuple):
@@ -253,19 +289,23 @@ def faulty(request: pytest.FixtureRequest, make_mini_tree: MakeMiniTree) -> tupl
     return fault, make_mini_tree(request.param, fault.edits)
 
 
+@pytest.fixture(scope="session")
+def trees_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where header packages are looked for: PGTABLE_TEST_TREES, or one for this run."""
+    place = os.environ.get("PGTABLE_TEST_TREES")
+    return Path(place) if place else tmp_path_factory.mktemp("trees")
+
+
 @pytest.fixture(scope="session", params=SERIES)
-def header_tree(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def header_tree(request: pytest.FixtureRequest, trees_directory: Path) -> Path:
     """Return the generated half of real header packages of each series.
 
-    They are looked for below PGTABLE_TEST_TREES, and fetched into it (or into a
-    temporary directory) if they are not there.  Skips where they cannot be had.
+    They are fetched if they are not there.  Skips where they cannot be had.
     """
-    place = os.environ.get("PGTABLE_TEST_TREES")
-    root = Path(place) if place else tmp_path_factory.mktemp("trees")
     # here: the sanitized run has no bench/ to import from, and no test of real trees
     from pgtable.cost.report.header_packages import find_or_fetch  # noqa: PLC0415
 
-    found, why = find_or_fetch(request.param, root)
+    found, why = find_or_fetch(request.param, trees_directory)
     if found is None:
         pytest.skip(f"no headers of Linux {request.param}: {why}")
     assert found is not None

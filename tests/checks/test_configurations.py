@@ -8,6 +8,8 @@ import pytest
 
 from pgtable.cli import main
 
+from ..conftest import SERIES, sample
+
 _OFF = {
     "defconfig": (
         *("MEM_SOFT_DIRTY", "HAVE_ARCH_SOFT_DIRTY", "HAVE_ARCH_USERFAULTFD_WP"),
@@ -36,7 +38,14 @@ def configured(generated, place, off=(), on=()):
     return tree
 
 
-@pytest.mark.parametrize("name", [*_OFF, *_ON])
+_EACH = [(series, name) for series in SERIES for name in (*_OFF, *_ON)]
+
+
+@pytest.mark.parametrize(
+    ("header_tree", "name"),
+    sample(_EACH, [("6.12", "tinyconfig"), ("6.1", "page table check")]),
+    indirect=["header_tree"],
+)
 def test_a_sound_tree_is_clean_however_it_is_configured(name, header_tree, tmp_path, capsys):
     tree = configured(header_tree, tmp_path, _OFF.get(name, ()), _ON.get(name, ()))
     code = main(["kernel", "check", str(tree), "--flags=-O1", "--json"])
@@ -71,6 +80,7 @@ def test_a_wider_frame_mask_is_a_finding_and_no_traceback(mask, make_mini_tree, 
     assert "\npte_modify: " in out
 
 
+@pytest.mark.parametrize("header_tree", sample(SERIES, ["6.12"]), indirect=True)
 def test_soft_dirty_that_is_lost_by_a_fault_is_no_configuration(header_tree, tmp_path, capsys):
     """mkdirty without SOFT_DIRTY is excused only where the tree is configured so."""
     tree = configured(header_tree, tmp_path)
