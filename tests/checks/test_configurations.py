@@ -80,7 +80,7 @@ def test_a_wider_frame_mask_is_a_finding_and_no_traceback(mask, make_mini_tree, 
     assert "\npte_modify: " in out
 
 
-@pytest.mark.parametrize("header_tree", sample(SERIES, ["6.12"]), indirect=True)
+@pytest.mark.long  # test_tree_check has every fault in a small tree
 def test_soft_dirty_that_is_lost_by_a_fault_is_no_configuration(header_tree, tmp_path, capsys):
     """mkdirty without SOFT_DIRTY is excused only where the tree is configured so."""
     tree = configured(header_tree, tmp_path)
