@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What must hold of an engine, and where two engines differ."""
+"""Checks of engines: the laws of sound helpers, and the differences of two engines."""

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Say in bits on which inputs something holds: ``Write=0,Dirty=1``.
+"""Describes by bits for which inputs something is true: ``Write=0,Dirty=1``.
 
-The function that tells them is a black box.  First the bits that it looks at are
-found by flipping each; then its table over these bits is covered by the simplest
-conditions; then these are tried on all inputs, so that the words are known to be
-exact or are said not to be.
+The function that decides is a black box.  First, flipping each bit finds the bits that it looks at.
+Then the simplest conditions are found that cover its table over these bits.  Then the conditions
+are tried on all inputs, so the description says whether it is exact.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from .. import bits
 from .inputs import SEED, Inputs, random_words, words
 from .search import BLOCK, Fails, blocks
 
-#: More bits than this make a table too large, more conditions a text too long.
+#: With more bits the table is too large; with more conditions the text is too long.
 MOST_BITS = 10
 MOST_CONDITIONS = 6
 
 _SAMPLE = 512
 _STATE = {1: "Write", 6: "Dirty", 58: "Cow"}
-_SECOND = 64  # bits from here on are those of the argument
+_SECOND = 64  # numbers of bits from here on are bits of the argument
 
 Condition = tuple[tuple[int, int], ...]  #: (bit, value) pairs that must all hold
 
 
 @dataclass(frozen=True)
 class InputClass:
-    """On which inputs something holds."""
+    """The inputs for which something is true."""
 
-    conditions: tuple[Condition, ...]  #: it holds where one of them does; () for no inputs
-    exact: bool  #: False: it holds on part of these inputs only
+    conditions: tuple[Condition, ...]  #: true if one of these conditions is; () for no inputs
+    exact: bool  #: False: it is true only for a part of these inputs
     level: str
     rules: str
     argument: str | None
@@ -81,7 +80,7 @@ def _nameless(bit: int) -> str:
 
 
 def _runs(bits_: list[tuple[int, int, str]]) -> Iterator[list[tuple[int, int, str]]]:
-    """Cut (bit, value, name) into single ones and runs of nameless bits of one value."""
+    """Divide (bit, value, name) into single bits and runs of nameless bits of one value."""
     run: list[tuple[int, int, str]] = []
     for each in bits_:
         bit, value, name = each
@@ -96,7 +95,7 @@ def _runs(bits_: list[tuple[int, int, str]]) -> Iterator[list[tuple[int, int, st
 def classify(
     where: Fails, given: Inputs, *, level: str, rules: str, argument: str | None = None
 ) -> InputClass:
-    """Say on which of all inputs ``where`` holds; it must hold on at least one."""
+    """Return the class of inputs for which ``where`` is true.  It must be true for at least one."""
     relevant = _relevant_bits(where, given)
     if len(relevant) <= MOST_BITS:
         conditions = _simplest(_table(where, relevant, given), relevant)
@@ -121,7 +120,7 @@ def _relevant_bits(where: Fails, given: Inputs) -> list[int]:
 
 
 def _sample(where: Fails, given: Inputs) -> Inputs:
-    """Return inputs where it holds and where it does not, from all parts of the inputs."""
+    """Return inputs for which it is true and others, from all parts of the inputs."""
     chosen = []
     per_block = max(2, _SAMPLE * BLOCK // given.entries.size)
     for i, block in enumerate(blocks(given)):
@@ -135,7 +134,7 @@ def _sample(where: Fails, given: Inputs) -> Inputs:
 
 
 def _table(where: Fails, relevant: list[int], given: Inputs) -> np.ndarray:
-    """Return the answer for each combination of the relevant bits, others being random."""
+    """Return the answer for each combination of the relevant bits.  The other bits are random."""
     rng = np.random.default_rng(SEED)
     first = words(bit for bit in relevant if bit < _SECOND)
     second = words(bit - _SECOND for bit in relevant if bit >= _SECOND)
@@ -150,7 +149,7 @@ def _table(where: Fails, relevant: list[int], given: Inputs) -> np.ndarray:
 
 
 def _simplest(table: np.ndarray, relevant: list[int]) -> tuple[Condition, ...]:
-    """Cover a truth table by few conditions of few bits (Quine and McCluskey)."""
+    """Find few conditions of few bits that cover a truth table (Quine and McCluskey)."""
     left = {int(i) for i in np.flatnonzero(table)}
     primes = _prime_implicants(left, len(relevant))
     chosen = []
@@ -206,7 +205,7 @@ def _satisfies(conditions: tuple[Condition, ...], block: Inputs) -> np.ndarray:
 
 
 def _always_so(where: Fails, given: Inputs) -> Condition:
-    """Return the bits that have one value on all inputs where it holds."""
+    """Return the bits that have the same value in all inputs for which it is true."""
     one = zero = 2**128 - 1
     for entries, arguments in _holding(where, given):
         one &= int(np.bitwise_and.reduce(entries))

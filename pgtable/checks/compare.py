@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where two engines, or two levels of one, differ: which helpers, on which inputs."""
+"""Compares two engines, or two levels of one: which helpers differ, and for which inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ClassifiedDifference:
 
     @property
     def helper(self) -> str:
-        """The helper's name; of two levels, both: ``pte_write/pud_write``."""
+        """The helper's name; if two levels are compared, both names: ``pte_write/pud_write``."""
         return self.difference.helper
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class ClassifiedDifference:
 
 @dataclass(frozen=True)
 class KnownDifference:
-    """A helper that differs from our rules as it does in all trees like this one."""
+    """A helper that differs from our rules, in the same way in all trees like this one."""
 
     helper: str
     differ: int  #: how many of the tried inputs
@@ -102,12 +102,12 @@ class Comparison(Report, Sequence[ClassifiedDifference]):
 
     @property
     def clean(self) -> bool:
-        """Whether the helpers of both compute the same, or differ as is known."""
+        """Whether all helpers that both have compute the same, apart from known differences."""
         return not (self.differences or self.incomparable)
 
     @property
     def complete(self) -> bool:
-        """Whether both have the same helpers: neither lacks one of the other's."""
+        """Whether both have the same helpers."""
         return not (self.only_in_a or self.only_in_b)
 
     def as_dict(self) -> dict[str, Any]:
@@ -162,9 +162,9 @@ def compare(a: Engine, b: Engine, *, progress: Progress | None = None) -> Compar
 
     progress: called as ``progress(done, total)`` after each helper.
 
-    Returns which helpers only one of them has and which differ, each with the
-    class of inputs on which it does (``Write=0,Dirty=1``) and the smallest.  How a
-    tree is known to differ from our rules, by what it lacks, is in ``.known``.
+    Returns the helpers that only one of them has, and those that differ, each with the class of
+    inputs for which it differs (``Write=0,Dirty=1``) and the smallest input.  Known differences of
+    trees that lack something are in ``.known``.
     """
     shared = [name for name in a.helpers if name in b.helpers]
     differences, same, incomparable, known = [], [], [], []
@@ -234,7 +234,7 @@ def compare_levels(engine: Engine, lower: str = "pte", upper: str = "pmd") -> Co
 
 
 def level_pairs() -> list[tuple[str, str]]:
-    """Return the pairs of levels that :func:`compare_levels` can be asked for."""
+    """Return the pairs of levels that :func:`compare_levels` takes."""
     return list(combinations(LEVELS, 2))
 
 
@@ -259,7 +259,7 @@ def _difference(
                 name, found.failures, found.tried, variant.inputs, variant.reason
             )
         if odd.failures < found.failures:
-            # nearer to what is known: what is wrong is what differs from that
+            # this known difference is nearer, so what differs from it is what is wrong
             where, found = variant.differ(tree, ours), odd
             expected = [variant.expected(ours) if side is ours else None for side in (one, other)]
     assert found.smallest is not None
@@ -271,7 +271,7 @@ def _difference(
 
 
 def _variants(one: Helper, other: Helper) -> Iterator[tuple[Variant, Helper, Helper]]:
-    """Give what is known of whichever side is a tree, with (tree's helper, ours)."""
+    """Yield known differences of the side that is a tree, with (the tree's helper, ours)."""
     for tree, ours in ((one, other), (other, one)):
         for variant in variants_of(tree, ours):
             yield variant, tree, ours

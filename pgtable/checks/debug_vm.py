@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel's mm/debug_vm_pgtable.c asserts of value helpers, over any engine.
+"""The assertions of the kernel's mm/debug_vm_pgtable.c about value helpers, for any engine.
 
-The tests bear the names of the kernel's functions.  There each runs on one frame
-at boot; here on frames of every magnitude.  What works on page tables in memory
-is listed as not run, and so is what the engine lacks helpers for.
+The tests have the names of the kernel's functions.  The kernel runs each for one frame at boot.
+Here they run for frames of every magnitude.  Tests of page tables in memory are listed as not run.
+So are tests that need helpers which the engine does not have.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ PROTECTIONS = (
     _USER_PAGE | bits.RW | bits.NX,
     _USER_PAGE | bits.RW,
 )
-_READ_EXEC = (_USER_PAGE,)  # what a private mapping with all rights gets: copy on write
+_READ_EXEC = (_USER_PAGE,)  # of a private mapping with all rights: copy on write
 _NO_ACCESS = (bits.PROTNONE | bits.ACCESSED,)
 #: A swap entry with every bit of its type and the highest offset (kept inverted).
 _SWAP_ENTRY = 0x1F << 59
 
 
 class Assertion(NamedTuple):
-    """Apply maps one after the other, then ask a test; all by name without the level."""
+    """Apply maps one after the other, then a test.  Names are without the level."""
 
     maps: tuple[str, ...]
     test: str
@@ -161,8 +161,8 @@ IN_MEMORY = (
 )
 _IN_MEMORY_REASON = "works on page tables in memory or on swap descriptors, not on values"
 
-#: Helpers that may stand for one that the headers lack: the merged mkwrite is in a
-#: source file, its two halves are in the header.
+#: Helpers that together replace one that the headers lack: the merged mkwrite is in a source
+#: file, and its two halves are in the header.
 _INSTEAD = {"mkwrite": ("mkwrite_novma", "clear_saveddirty")}
 
 
@@ -187,7 +187,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one of the kernel's functions."""
+    """The result of one of the kernel's functions."""
 
     name: str
     assertions: int  #: how many were tried
@@ -266,7 +266,7 @@ class SuiteReport(Report):
 
 
 def run(engine: Engine) -> SuiteReport:
-    """Try every assertion on an engine; ``.clean`` says whether all hold."""
+    """Try every assertion on an engine.  ``.clean`` says whether all are true."""
     results = [_run(engine, suite) for suite in SUITES]
     results += [Result(name, 0, (), (_IN_MEMORY_REASON,)) for name in IN_MEMORY]
     return SuiteReport(engine.name, tuple(results))
@@ -313,7 +313,7 @@ def _lacking(engine: Engine, assertion: Assertion, level: str) -> list[str]:
 
 
 def _helpers(engine: Engine, stem: str, level: str) -> list[Helper]:
-    """Return the helper, or those that do its work one after the other; [] without."""
+    """Return the helper, or the helpers that together replace it; [] if there are none."""
     for stems in ((stem,), _INSTEAD.get(stem, ())):
         found = [engine.helpers.get(name_of(each, level)) for each in stems]
         if found and all(found):

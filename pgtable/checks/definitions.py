@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What single helpers must give: by the processor's format, or by other helpers.
+"""What single helpers must give, according to the processor's format or to other helpers.
 
-The format is that of the Intel SDM, volume 3, chapter 4.  Where two helpers are two
-names of one thing (``huge_pte_dirty``, ``pte_dirty``), they must give the same.
+The format is that of the Intel SDM, volume 3, chapter 4.  Two helpers that are two names of one
+thing (``huge_pte_dirty``, ``pte_dirty``) must give the same.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..engines.interface import Helper
 from .law_case import Case, Outcome
 from .subject import LEVELS, Subject, run
 
-#: What a helper must give, of entries and arguments.
+#: A function of entries and arguments: what a helper must give.
 Expected = Callable[[Any, Any], Any]
 
 _FRAME = np.uint64(bits.SMALL_FRAME)
 _FLAGS = np.uint64(bits.ALL ^ bits.SMALL_FRAME)
 _SHIFT = np.uint64(12)
-#: Bits that a processor sets by itself, at times in entries that hold nothing.
+#: Bits that a processor sets by itself, sometimes in empty entries.
 _STRAY = np.uint64(bits.ALL ^ (bits.DIRTY | bits.ACCESSED))
 _TABLE = bits.PRESENT | bits.RW | bits.ACCESSED | bits.DIRTY
 _PTI = ("CONFIG_MITIGATION_PAGE_TABLE_ISOLATION", "CONFIG_PAGE_TABLE_ISOLATION")
@@ -41,7 +41,7 @@ def case(
 ) -> Case:
     """Return the case in which a helper must give what ``expected`` says.
 
-    one_sided: it may be true where it need not be.
+    one_sided: the test may also be true for other entries.
     """
 
     def outcome(v: Any, arg: Any) -> Outcome:
@@ -134,7 +134,7 @@ def _mapped(address: Helper, mask: Helper | None) -> Expected:
 
 
 def _of_top_tables(subject: Subject) -> dict[str, Expected]:
-    """Return what p4d_bad and pgd_*, which are about nothing with four levels, must give."""
+    """Return what p4d_bad and pgd_* must give, which do nothing if there are four levels."""
     nx = np.uint64(bits.NX if any(subject.configured(option) for option in _PTI) else 0)
     user = np.uint64(bits.USER)
     allowed = ~(np.uint64(_TABLE) | user | nx)
@@ -142,7 +142,7 @@ def _of_top_tables(subject: Subject) -> dict[str, Expected]:
     found: dict[str, Expected] = {"p4d_bad": lambda v, _: v & _FLAGS & allowed != 0}
     if none is None:
         return found
-    if not none(0):  # four levels: the kernel never asks a pgd for anything
+    if not none(0):  # with four levels the kernel never looks into a pgd
         yes: Expected = lambda v, _: np.ones(v.shape, bool)  # noqa: E731
         return found | {
             "pgd_none": _never, "pgd_bad": _never, "pgd_present": yes,
@@ -158,7 +158,7 @@ def _of_top_tables(subject: Subject) -> dict[str, Expected]:
 
 # ---- by other helpers
 
-#: A helper -> the one that it must be the same as: the first that there is.
+#: A helper -> helpers: it must give the same as the first of these that the engine has.
 _TWINS = {
     "mksaveddirty_shift": ("pte_mksaveddirty",),
     "clear_saveddirty_shift": ("pte_clear_saveddirty",),
@@ -181,7 +181,7 @@ _Helpers = Mapping[str, Helper]
 
 
 def _all(helpers: _Helpers, v: Any, *names: str) -> Any:
-    """Tell where all of these tests are true; "!" before a name: where it is not."""
+    """Return for which entries all of these tests are true; "!" before a name means false."""
     result = np.ones(v.shape, bool)
     for name in names:
         result &= ~helpers[name[1:]](v) if name.startswith("!") else helpers[name](v)
@@ -191,13 +191,13 @@ def _all(helpers: _Helpers, v: Any, *names: str) -> Any:
 def _any(helpers: _Helpers, v: Any, *names: str) -> Any:
     result = np.zeros(v.shape, bool)
     for name in names:
-        if name in helpers:  # kinds that a tree has not are no kinds of it
+        if name in helpers:  # kinds that the tree does not have are left out
             result |= helpers[name](v)
     return result
 
 
 def _twin(helper: Helper, twin: Helper) -> Case:
-    """Return the case of two names; a number stands for a truth value where only one gives it."""
+    """Return the case of two names.  If one gives a bool, a number of the other is one, too."""
     made = case(helper, lambda v, arg: run(twin, v, arg), with_=twin)
     if helper.kind == twin.kind:
         return made
@@ -270,7 +270,7 @@ def _markers(helpers: _Helpers) -> Iterator[Case]:
     """What is put into a marker comes out of it; it is the entry of a page table that holds it."""
     get, offset = helpers.get("pte_marker_get"), helpers.get("swp_offset")
     if get and offset:
-        # bits of markers are counted from 0 upwards; how many there are is the tree's matter
+        # markers use bits from 0 upwards; their number depends on the tree
         mask = (1 << int(get(2**32 - 1)).bit_length()) - 1 or 1
         kept = np.uint64(mask)
         yield case(get, lambda v, _: offset(v) & kept, with_=offset)
@@ -303,7 +303,7 @@ def by_others(subject: Subject) -> Iterator[Case]:
 
 # ---- flushes
 
-#: What of an entry a processor may have kept: whoever takes it away must flush.
+#: Bits of an entry that a processor may have cached: clearing one needs a flush.
 _TAKEN = bits.PRESENT | bits.RW | bits.USER | bits.DIRTY
 _CHANGED = bits.NX | bits.PWT | bits.PCD | bits.GLOBAL
 
@@ -311,7 +311,7 @@ _FLUSHES = {"pte_needs_flush": "pte", "huge_pmd_needs_flush": "pmd"}
 
 
 def flushes(subject: Subject) -> Iterator[Case]:
-    """What takes something away is flushed; what was not there, or is the same, is not."""
+    """A change that takes something away needs a flush; a change that does not needs none."""
     for name, level in _FLUSHES.items():
         helper = subject.engine.helpers.get(name)
         if helper is not None and helper.argument is not None:
@@ -320,7 +320,7 @@ def flushes(subject: Subject) -> Iterator[Case]:
 
 
 def _must_flush(helper: Helper, subject: Subject, level: str) -> Case:
-    """Return the case of one bit that is taken from a present entry, or of another frame."""
+    """Return the case of a present entry that loses one bit, or gets another frame."""
     key = bits.PKEY if subject.configured("CONFIG_X86_INTEL_MEMORY_PROTECTION_KEYS") else 0
     changed = np.uint64(_CHANGED | key)
 
@@ -335,7 +335,7 @@ def _must_flush(helper: Helper, subject: Subject, level: str) -> Case:
 
 
 def _with_one_difference(made: Case) -> Case:
-    """Return a case whose second entry is the first with the bits of the argument changed."""
+    """Return a case whose second entry is the first with the argument's bits changed."""
 
     def outcome(v: Any, arg: Any) -> Outcome:
         v = v | np.uint64(bits.PRESENT)

@@ -15,7 +15,7 @@ from . import inputs
 from .report import Report, Value, aligned, bit_names, call, counted, differing, rules_of, wrap
 from .search import Input, search, size
 
-#: How many inputs of a helper are also passed as ints: the entry, and the argument alone.
+#: How many inputs of a helper are also passed as ints: both, and the argument alone.
 INTS = 64
 
 #: Called as progress(done, total), in helpers.
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Example:
-    """One input and what the two engines make of it."""
+    """One input, and the results of the two engines."""
 
     entry: Value
     argument: Value | None
@@ -67,8 +67,8 @@ class Difference:
     level: str
     tried: int
     differ: int  #: how many of the tried inputs
-    example: Example  #: the smallest: fewest bits set, then the lowest
-    how: str = "arrays"  #: "arrays"; or "ints", where only calls with an int differ
+    example: Example  #: the input with the fewest bits set, of these the lowest
+    how: str = "arrays"  #: "arrays"; "ints" if only calls with an int differ
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -89,12 +89,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class CheckResult(Report, Sequence[Difference]):
-    """What :func:`check` found: a sequence of differences, with all that was looked at."""
+    """What :func:`check` found: a sequence of differences, and what was compared."""
 
     engine: str
     against: str
     differences: tuple[Difference, ...]
-    helpers: int  #: how many both have and were compared
+    helpers: int  #: how many helpers both have; these were compared
     inputs: int  #: how many inputs they were compared on, altogether
     only_in_engine: tuple[str, ...]
     only_in_against: tuple[str, ...]
@@ -201,13 +201,13 @@ def comparable(helper: Helper, other: Helper) -> bool:
 
 
 def inputs_for(helper: Helper, random_entries: int, seed: int = inputs.SEED) -> inputs.Inputs:
-    """Return what a helper is tried on."""
+    """Return the inputs for a helper."""
     make = inputs.single if helper.argument is None else inputs.paired
     return make(random_entries, seed)
 
 
 def differ(helper: Helper, other: Helper) -> Callable[[Any, Any], np.ndarray]:
-    """Return the function that tells where two helpers give different results."""
+    """Return the function that tells for which inputs two helpers give different results."""
     return lambda entries, arguments: (
         call(helper, entries, arguments) != call(other, entries, arguments)
     )
@@ -220,7 +220,7 @@ Expected = Callable[[Any, Any], Any] | None
 def example(
     helper: Helper, other: Helper, found: Input, expected: Sequence[Expected] = (None, None)
 ) -> Example:
-    """Return an input with what two helpers make of it, or should."""
+    """Return an input with the results of two helpers, or with the expected one."""
     info = helper.info
     rules = common_rules(helper, other)
     one, two = (
@@ -239,7 +239,7 @@ def example(
 
 
 def common_rules(helper: Helper, other: Helper) -> str:
-    """Return whose names both results are shown with: those of the side that knows Cow."""
+    """Return the rules whose bit names both results use: those of the side that has Cow."""
     rules = [rules_of(each.engine) for each in (helper, other)]
     return next((each for each in rules if each != "base"), "base")
 
@@ -273,7 +273,7 @@ def _compare(helper: Helper, other: Helper, given: inputs.Inputs) -> Iterator[Di
 
 
 def _compare_ints(helper: Helper, other: Helper, given: inputs.Inputs) -> Iterator[Difference]:
-    """Compare calls with ints: they may take another path through an engine."""
+    """Compare calls with ints, which may take another path through an engine."""
     tried, wrong = 0, []
     for found, entries in _int_inputs(given):
         one, two = call(helper, entries, found.argument), call(other, entries, found.argument)
@@ -289,7 +289,7 @@ def _compare_ints(helper: Helper, other: Helper, given: inputs.Inputs) -> Iterat
 
 
 def _int_inputs(given: inputs.Inputs) -> Iterator[tuple[Input, Any]]:
-    """Give single entries; and one argument with many entries."""
+    """Yield single entries, and one argument with many entries."""
     chosen = np.linspace(0, given.entries.size - 1, INTS).astype(np.intp)
     for i in chosen:
         entry = int(given.entries[i])

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Helpers that a tree's configuration leaves empty: no fault, and nothing to hold to a law.
+"""Helpers that a tree's configuration leaves empty.  That is no fault, and no law is about them.
 
 Without an option (huge pages, soft-dirty tracking, NUMA balancing ...) a kernel
-has stubs in place of some helpers: tests that are never true, maps that change
-nothing.  A stub is told from a fault by its family: an option takes all of them.
+has stubs instead of some helpers: tests that are never true, and maps that change nothing. A stub
+is known from a fault by its family: an option leaves the whole family empty.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..engines.interface import Engine, Helper, Step
 from .inputs import single
 from .subject import stem_of
 
-#: Stems that one option compiles in or out together, at each level for itself.
+#: Stems of helpers that one option compiles in or out together, at each level separately.
 FAMILIES = (
     ("trans_huge",),
     ("devmap",),
@@ -31,7 +31,7 @@ FAMILIES = (
     ("is_swap_*", "to_swp_entry", "swp_entry_to_*"),
 )
 
-#: Options that must be off for a family to count as left empty.
+#: A family counts as left empty only if one of these options is off.
 OPTIONS = {"huge": "CONFIG_HUGETLB_PAGE"}
 
 #: Helpers of swap entries, by name -> options; without one of them each may be empty.
@@ -46,7 +46,7 @@ SWAP_OPTIONS = {
     r"swapin_error_entry$": ("CONFIG_SWAP", "CONFIG_PTE_MARKER"),
 }
 
-#: A stem that has no family of its own -> the one whose option leaves it empty as well.
+#: A stem without a family of its own -> the stem whose option leaves it empty as well.
 GOES_WITH = {"softleaf_from_*": "trans_huge"}
 
 
@@ -56,7 +56,7 @@ def compiled_out(engine: Engine) -> list[str]:
     for helper in engine.helpers.values():
         stem, level = stem_of(helper), helper.level
         if level == "swp" and helper.name.startswith("swp_entry_to_"):
-            # it takes no pmd, but is about one
+            # it does not take a pmd, but it belongs to that level
             stem, level = "swp_entry_to_*", helper.name[-3:]
         elif "*" in stem:
             level = helper.name[-3:]
@@ -117,7 +117,7 @@ class ReducedEngine(Engine):
         self._set_helpers(helper for name, helper in left.items() if name not in names)
 
     def configured(self, option: str) -> bool:
-        """Tell whether a build option holds; an engine that is no tree has all."""
+        """Tell whether a build option is on.  In an engine that is no tree all options are on."""
         ask = getattr(self._engine, "configured", None)
         return ask is None or bool(ask(option))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which of our rule sets an engine follows."""
+"""Finds out which of our rule sets an engine follows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Recognition(Report):
     engine: str
     switches: Switches
     shared: int  #: how many helpers could be compared
-    differing: tuple[str, ...]  #: those that compute something else
-    known: tuple[str, ...] = ()  #: those that differ as trees like this are known to
+    differing: tuple[str, ...]  #: helpers that compute something else
+    known: tuple[str, ...] = ()  #: helpers with a known difference of such trees
 
     @property
     def matches(self) -> bool:
-        """Whether all shared helpers compute what they should, and there are any."""
+        """Whether there are shared helpers, and all compute what they should."""
         return not self.differing and self.shared > 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,12 +57,12 @@ class Recognition(Report):
 
 
 def matching(switches: Switches, shared: int, known: int) -> str:
-    """Say that helpers match rules, some of them but for known differences."""
+    """Return a sentence: how many helpers match the rules, and how many with known differences."""
     but_for = f", {known} of them but for known differences" if known else ""
     return f"matches {switches.rules} ({switches}): {shared} helpers{but_for}"
 
 
-#: Helpers that only these rules have: a wrong bit in them makes no other rules of them.
+#: Helpers that only these rules have: a tree with one of them follows these rules.
 _OWN = {"cow": ("mkcow", "clear_cow"), "saved_dirty": ("mksaveddirty", "clear_saveddirty")}
 
 

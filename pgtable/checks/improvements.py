@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Differences from a reference that are for the better: a law holds that the reference breaks."""
+"""Finds differences that are improvements: only the reference breaks a law there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .laws import LAWS
 from .search import Fails, fails_anywhere
 from .subject import Subject
 
-#: Laws about one entry; that levels agree follows from them or is a matter of both levels.
+#: Laws about one entry.  Whether levels agree follows from these, or is about both levels.
 _BY_ITSELF = (
     *("no_accidental_shadow_stack", "dirtiness_not_lost", "dirtiness_not_made_up"),
     "levels_agree",
@@ -26,7 +26,7 @@ _BY_ITSELF = (
 def improvements(
     tree: Engine, ours: Engine, against: Comparison, laws: LawReport
 ) -> dict[str, str]:
-    """Return the helpers that differ only where the reference breaks a law, with its name.
+    """Return helper -> law, for helpers that differ only where the reference breaks that law.
 
     The tree's helper must break none on these inputs, and have no finding.
     """
@@ -39,7 +39,7 @@ def improvements(
 
 
 def _better(tree: Engine, ours: Engine, difference: ClassifiedDifference, laws: LawReport) -> str:
-    """Return the laws that a difference mends, "" for one that is not all for the better."""
+    """Return the laws that a difference mends; "" if a part of it is no improvement."""
     name = difference.helper
     given = inputs_for(ours.helpers[name], 0)
     theirs, broken = Subject(tree, laws.rules), Subject(ours, laws.rules)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which entries and arguments the checks try.
+"""The entries and arguments that the checks try.
 
-No check can try all 2**64 entries, nor need it: helpers look at single bits and
-treat the rest as one lump, which they keep, drop, shift or turn over.
+No check can try all 2**64 entries, and none needs to.  Helpers look at single bits, and they treat
+all other bits alike: they keep, clear, shift or invert them together.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEED = 58
 
 
 class Inputs(NamedTuple):
-    """Entries and, for helpers with a second argument, as many arguments."""
+    """Entries and, for helpers with a second argument, the same number of arguments."""
 
     entries: np.ndarray
     arguments: np.ndarray | None
@@ -95,7 +95,7 @@ def random_words(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _rests(bits: Iterable[int], count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return what the bits not listed hold: nothing, all of them, random ones."""
+    """Return settings of the bits that are not listed: all clear, all set, random."""
     others = np.uint64(~sum(1 << bit for bit in bits) % 2**64)
     zeros = np.zeros(count, np.uint64)
     return [zeros, zeros | others, random_words(count, rng) & others]

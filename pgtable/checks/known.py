@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where rule sets are known to break a law, as data with the reason.
+"""Known exceptions: where a rule set breaks a law, as data, with the reason.
 
-Each exception is as narrow as can be said: one law, these helpers, under these
-switches, on this class of inputs.  All else is a finding.
+Each exception is as narrow as possible: one law, some helpers, some switches, and one class of
+inputs.  Everything else is a finding.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Known:
     law: str
     stems: tuple[str, ...]  #: helpers, without their level
     when: Callable[[Switches], bool] = field(repr=False)
-    where: Callable[[Outcome], Any] = field(repr=False)  #: the inputs that it excuses
+    where: Callable[[Outcome], Any] = field(repr=False)  #: tells which inputs it excuses
     inputs: str  #: the same in words
     reason: str
     levels: tuple[str, ...] = ()  #: for levels_agree: pairs like "pte/pmd"; () for all
-    tree: Callable[[Engine], bool] | None = field(default=None, repr=False)  #: which trees only
+    tree: Callable[[Engine], bool] | None = field(default=None, repr=False)  #: only of these trees
 
     def covers(self, law: Law, stem: str, case: Case, switches: Switches) -> bool:
         """Tell whether this is about a case of an engine with these switches."""
@@ -59,7 +59,7 @@ def _always(_: Switches) -> bool:
 
 
 def _no_shadow_stacks(switches: Switches) -> bool:
-    """Dirty is never moved: under saved_dirty it is, whatever the processor."""
+    """Tell whether Dirty never moves.  Under saved_dirty it moves on every processor."""
     return not switches.shstk and switches.rules != "saved_dirty"
 
 
@@ -91,7 +91,7 @@ def _not_saved_dirty(switches: Switches) -> bool:
 
 
 def _only_in(outcome: Outcome, mask: int) -> Any:
-    """Tell where the two results differ in these bits alone."""
+    """Return for which inputs the two results differ only in these bits."""
     return lacks(outcome.one ^ outcome.other, bits.ALL ^ mask)
 
 
@@ -146,7 +146,7 @@ def _frames(
     where: Callable[[Outcome], Any] | None = None,
     shift: int = 0,
 ) -> list[Known]:
-    """Excuse what follows from where the levels' frames start, and only in those bits."""
+    """Excuse differences that come from the levels' frame bits, and only in those bits."""
 
     def exception(pair: str, differing: int) -> Known:
         def only_there(outcome: Outcome) -> Any:

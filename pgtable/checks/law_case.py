@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One helper under one law: what is called, and where the law is broken."""
+"""A case of a law: which helper is called, and for which inputs it breaks the law."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..engines.interface import Helper
 
 
 class Outcome(NamedTuple):
-    """What helpers made of entries and arguments, for laws and their exceptions."""
+    """The results of helpers for entries and arguments."""
 
     entries: Any
     arguments: Any
     one: Any
-    other: Any  #: what it is compared with; None where the law needs only one result
+    other: Any  #: the result to compare with; None if the law needs only one
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Case:
 
     helper: Helper
     outcome: Callable[[Any, Any], Outcome]
-    breaks: Callable[[Outcome], Any]  #: where the law is broken
+    breaks: Callable[[Outcome], Any]  #: tells for which inputs the law is broken
     labels: tuple[str, str] = ("gives", "")
     kinds: tuple[str, str] = ("", "")
     with_: Helper | None = None  #: the other helper that the case is about
     two_words: bool = False
-    applies: Callable[[Any, Any], Any] | None = None  #: inputs that make sense; None: all
+    applies: Callable[[Any, Any], Any] | None = None  #: tells which inputs make sense; None: all

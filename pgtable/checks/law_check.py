@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run the laws over an engine: findings, known exceptions, what could not be tried."""
+"""Tries the laws on an engine.  Results are findings, known exceptions, and what was not tried."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .report import Report, Value, aligned, counted, wrap
 from .search import Fails, Input, Search, blocks, fails_anywhere, search
 from .subject import Subject
 
-#: Gives lines that say where a helper is, of its name and the rows of an example.
+#: A function of a helper's name and the rows of an example: lines that say where the helper is.
 Where = Callable[[str, tuple[tuple[str, Value], ...]], list[str]]
 
 #: Called as progress(done, total), in laws.
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class LawFinding:
-    """A helper that breaks a law, or is known to."""
+    """A helper that breaks a law, or is a known exception."""
 
     law: str
     number: int
@@ -43,7 +43,7 @@ class LawFinding:
     failures: int
     tried: int
     rows: tuple[tuple[str, Value], ...]  #: the smallest counterexample, before and after
-    inputs: str = ""  #: of a known exception: what it is limited to
+    inputs: str = ""  #: of a known exception: the inputs that it is limited to
     reason: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,11 +72,11 @@ class LawFinding:
 
 @dataclass(frozen=True)
 class LawReport(Report, Sequence[LawFinding]):
-    """What :func:`check_laws` found: a sequence of findings, with all that was looked at."""
+    """What :func:`check_laws` found: a sequence of findings, and what was checked."""
 
     engine: str
-    rules: Switches  #: whose known exceptions were excused
-    recognised: Recognition | None  #: how the rules were found out; None: the engine says them
+    rules: Switches  #: the rules whose known exceptions were excused
+    recognised: Recognition | None  #: how the rules were recognised; None: the engine says them
     findings: tuple[LawFinding, ...]
     exceptions: tuple[LawFinding, ...]
     tried: dict[str, int]  #: how many helpers were tried under each law
@@ -118,17 +118,17 @@ class LawReport(Report, Sequence[LawFinding]):
         return "\n".join([*lines, self.summary_line()])
 
     def head_lines(self) -> list[str]:
-        """Return what was checked, and by whose rules."""
+        """Return lines on what was checked, and by which rules."""
         return [wrap(f"laws of {self.engine}", hang="  "), wrap(f"rules: {self.rules}", hang="  ")]
 
     def finding_lines(
         self, where: Where | None = None, only: Iterable[LawFinding] | None = None
     ) -> Iterator[str]:
-        """Give the findings by law; ``where`` gives lines of where a helper is."""
+        """Yield the findings by law.  ``where`` gives lines that say where a helper is."""
         return _by_law(self.findings if only is None else only, where)
 
     def known_lines(self, whole: bool = False) -> Iterator[str]:
-        """Give the known exceptions: a summary of each, or each as a finding is shown."""
+        """Yield the known exceptions: a summary of each, or each in full."""
         if self.exceptions:
             yield "\nknown exceptions, no findings:"
             yield from _whole(self.exceptions) if whole else _summary(self.exceptions)
@@ -145,7 +145,7 @@ class LawReport(Report, Sequence[LawFinding]):
 
 
 def _by_law(findings: Iterable[LawFinding], where: Where | None = None) -> Iterator[str]:
-    """Give each law that is broken; levels that break it in the same way in one piece."""
+    """Yield each broken law.  Levels that break it in the same way are shown together."""
     groups: dict[Any, list[LawFinding]] = {}
     for finding in findings:
         values = tuple(value.value for _, value in finding.rows)
@@ -166,7 +166,7 @@ def _by_law(findings: Iterable[LawFinding], where: Where | None = None) -> Itera
 
 
 def _summary(exceptions: Iterable[LawFinding]) -> Iterator[str]:
-    """Give each exception once, with all the helpers that it holds for."""
+    """Yield each exception once, with all its helpers."""
     groups: dict[tuple[str, str, str], list[LawFinding]] = {}
     for finding in exceptions:
         groups.setdefault((finding.law, finding.inputs, finding.reason), []).append(finding)
@@ -187,7 +187,7 @@ def _pair(finding: LawFinding) -> str:
 
 
 def _whole(exceptions: Iterable[LawFinding]) -> Iterator[str]:
-    """Give every exception as a finding is shown, with why it is none."""
+    """Yield every exception in full, with the reason why it is no finding."""
     for finding in exceptions:
         yield "\n" + wrap(f"{finding.number}. {finding.law}: {finding.inputs}", "", "   ")
         yield str(finding)
@@ -203,8 +203,8 @@ def check_laws(
 ) -> LawReport:
     """Try every law on every helper that it is about, over all bits that matter.
 
-    rules: whose known exceptions are excused; None: the engine's own, and for
-        one that has none (a kernel tree's) those that it follows most closely.
+    rules: the rules whose known exceptions are excused.  None: the engine's own rules; for a
+        kernel tree, those that it follows most closely.
     laws: names of the laws to try; None: all.
     progress: called as ``progress(done, total)`` after each law.
 
@@ -240,7 +240,7 @@ def check_laws(
 
 
 class _Trial:
-    """Tries cases and keeps what comes of them."""
+    """Tries cases and collects the results."""
 
     def __init__(self, subject: Subject):
         self.subject = subject
@@ -252,7 +252,7 @@ class _Trial:
         self.inputs = 0
 
     def try_case(self, law: Law, case: Case) -> None:
-        """Try one case; what no known exception excuses is a finding."""
+        """Try one case.  Broken inputs that no known exception excuses are a finding."""
         given = inputs.paired(0) if case.two_words else inputs.single(0)
         self.held |= {each.name for each in (case.helper, case.with_) if each is not None}
         self.tried[law.name] = self.tried.get(law.name, 0) + 1
@@ -296,7 +296,7 @@ class _Trial:
     def _rows(self, case: Case, found: Input) -> Iterator[tuple[str, Value]]:
         info, rules = case.helper.info, self.subject.switches.rules
         outcome = case.outcome(*_arrays(found))
-        # a case may make another entry of a word, one that its helper can be given
+        # a case may change a word into one that its helper accepts
         yield "entry", Value(outcome.entries[0].item(), info.takes, rules)
         if found.argument is not None:
             of_entry = info.argument in ("newprot", "prot", "other")
@@ -316,7 +316,7 @@ def _arrays(found: Input) -> tuple[np.ndarray, np.ndarray | None]:
 def _breaks(
     case: Case, only: tuple[Known, ...] | None = None, but: tuple[Known, ...] = ()
 ) -> Fails:
-    """Return where a case breaks its law: where these exceptions hold, or where none does."""
+    """Return the inputs for which a case breaks its law: those of these exceptions, or of none."""
 
     def fails(entries: Any, arguments: Any) -> Any:
         outcome = case.outcome(entries, arguments)
@@ -334,7 +334,7 @@ def _breaks(
 
 
 def _complete(outcome: Outcome) -> Outcome:
-    """Give an outcome an argument of 0 and a second result where a tree's helper has none."""
+    """Return an outcome with an argument of 0 and a second result, if a tree's helper has none."""
     arguments, other = outcome.arguments, outcome.other
     if arguments is None:
         arguments = np.zeros_like(outcome.entries)
@@ -358,7 +358,7 @@ def _is_compiled_out(case: Case, given: inputs.Inputs) -> bool:
 
 
 def _blame_one_level(findings: list[LawFinding], subject: Subject) -> Iterator[LawFinding]:
-    """Merge what two pairs of levels say where a third pair agrees: one level is odd."""
+    """Merge findings of two pairs of levels if the third pair agrees: one level is odd."""
     pairs: dict[str, list[LawFinding]] = {}
     for finding in findings:
         if finding.law == "levels_agree":
@@ -374,7 +374,7 @@ def _blame_one_level(findings: list[LawFinding], subject: Subject) -> Iterator[L
 
 
 def _blamed(finding: LawFinding, subject: Subject) -> LawFinding:
-    """Show as judged the helper of two that is not what the rules have."""
+    """Make the finding about the one of two helpers that is not as in the rules."""
     if (
         finding.with_
         and _is_wrong(finding.with_, subject)
@@ -385,7 +385,7 @@ def _blamed(finding: LawFinding, subject: Subject) -> LawFinding:
 
 
 def _is_wrong(name: str, subject: Subject) -> bool:
-    """Tell whether a helper is otherwise than in the rules that are followed."""
+    """Tell whether a helper differs from the rules that are followed."""
     ours = native(*subject.switches).helpers.get(name)
     helper = subject.engine.helpers[name]
     if ours is None or not comparable(helper, ours):
@@ -394,7 +394,7 @@ def _is_wrong(name: str, subject: Subject) -> bool:
 
 
 def _turned(finding: LawFinding) -> LawFinding:
-    """Return a finding of two levels with the lower one as what is judged."""
+    """Return a finding of two levels that is about the lower one."""
     odd = finding.with_ or finding.helper
     rows = (*finding.rows[:-2], finding.rows[-1], finding.rows[-2])
     return replace(finding, helper=odd, level=odd[:3], with_=finding.helper, rows=rows)
@@ -406,5 +406,5 @@ def _odd_one(one: LawFinding, other: LawFinding) -> LawFinding:
         return one
     if other.helper in names:
         return other
-    # it is the lower one of both pairs: show it as what is judged
+    # it is the lower one of both pairs, so the finding is about it
     return _turned(one)

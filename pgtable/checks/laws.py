@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What must hold of a sound set of helpers, as data.
+"""The laws of a sound set of helpers, as data.
 
-A law has a name, a sentence, what breaking it means for a user, and which helpers
-it is about; and it makes the cases that :mod:`.law_check` tries.  A helper that
-nobody here has heard of is covered by the laws that speak of every helper.
+A law has a name, a sentence, what breaking it means for a user, and the helpers that it is about.
+It makes the cases that :mod:`.law_check` tries.  Laws about every helper also cover helpers that
+are not known here.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ class Law:
 
 # ---- what arguments make sense
 
-#: Bits by which an argument could itself ask for what a law forbids.
+#: Bits of an argument that could ask for what a law forbids.
 _LOADED = bits.RW | bits.DIRTY | bits.BIT58
 _SMALL_NUMBER = 1 << 20
 
 
 def _advance_stays_in_frame(entries: Any, number: Any) -> Any:
-    """Tell where the frame number stays within its 40 bits."""
+    """Return for which inputs the frame number stays within its 40 bits."""
     frame = (entries & bits.SMALL_FRAME) >> np.uint64(12)
     room = np.where(keeps_frame_inverted(entries), frame, np.uint64(2**40 - 1) - frame)
     return number <= room
 
 
 def _plain_argument(entries: Any, arguments: Any) -> Any:
-    """Tell where the argument of a helper that we do not know can mean no harm."""
+    """Return for which inputs an unknown helper's argument cannot ask for what is forbidden."""
     return lacks(arguments, _LOADED) & (arguments < _SMALL_NUMBER)
 
 
-#: Helpers whose second word may be anything.
+#: Helpers whose second argument may be any word.
 _ANY_ARGUMENT = frozenset(("set_flags", "clear_flags", "modify", "mkwrite", "pfn_*"))
 
 
@@ -77,7 +77,7 @@ def _sensible(stem: str, helper: Helper) -> Callable[[Any, Any], Any] | None:
 
 
 def _plain(helper: Helper, breaks: Callable[[Outcome], Any], stem: str) -> Case:
-    """Return the case of what one call does to an entry."""
+    """Return the case of one call that changes an entry."""
     return Case(
         helper,
         outcome=lambda v, arg: Outcome(v, arg, run(helper, v, arg), None),
@@ -88,7 +88,7 @@ def _plain(helper: Helper, breaks: Callable[[Outcome], Any], stem: str) -> Case:
 
 
 def _before(helper: Helper, outcome: Outcome) -> Any:
-    """Return the entry that a result is judged by: pfn_pte() and its like start from prot."""
+    """Return the entry to compare a result with.  pfn_pte() and similar helpers start from prot."""
     return outcome.arguments if helper.name.startswith("pfn_") else outcome.entries
 
 
@@ -98,7 +98,7 @@ MAKES_SHADOW_STACKS = frozenset(("mkwrite_shstk", "clear_cow"))
 
 
 def _is_swap(stem: str) -> bool:
-    """Bits 1 and 2 of a swap entry are no Write and no User; it has no dirtiness."""
+    """Bits 1 and 2 of a swap entry are not Write and User, and it has no dirtiness."""
     return stem.startswith("swp_")
 
 
@@ -136,7 +136,7 @@ def _dirtiness(subject: Subject, lost: bool) -> Iterator[Case]:
 
 # ---- 3. and 4. what is set is set, what is cleared is cleared, once is enough
 
-#: What a map whose name follows no pattern makes true (or false) of a test.
+#: Maps whose names follow no pattern -> the test that they make true (or false).
 _IRREGULAR = {
     "wrprotect": ("write", False),
     "mkclean": ("dirty", False),
@@ -146,7 +146,7 @@ _IRREGULAR = {
 }
 _PATTERNS = (("mk", True), ("clear_", False), ("clr", False))
 
-#: Maps that no test belongs to, but which change nothing more when called again.
+#: Maps without a test.  Calling one again must change nothing.
 IDEMPOTENT = frozenset(
     (
         *("mkcow", "clear_cow", "mksaveddirty", "clear_saveddirty", "mkwrite_shstk"),
@@ -156,7 +156,7 @@ IDEMPOTENT = frozenset(
 
 
 def pairs(subject: Subject) -> Iterator[tuple[Helper, Helper, bool]]:
-    """Give (map, test, what the test must say) for every set/clear pair an engine has."""
+    """Yield (map, test, what the test must give) for every set/clear pair of an engine."""
     for stem, helper in subject.maps():
         if helper.level not in LEVELS:
             continue
@@ -212,7 +212,7 @@ def _idempotent(subject: Subject) -> Iterator[Case]:
 
 
 def _is_about(stem: str) -> int:
-    """Return which of frame, key and NX a helper of that name is about."""
+    """Return which of frame, key and NX a helper of that name changes."""
     about = 0
     if "pfn" in stem or stem.startswith("protval_"):
         about |= bits.SMALL_FRAME
@@ -244,7 +244,7 @@ def _touches(subject: Subject, helper: Helper, watched: int) -> Callable[[Outcom
         frame = changed & bits.SMALL_FRAME
         if helper.level not in LEVELS or not frame.any():
             return changed != 0
-        # a helper that changes PRESENT may keep the frame in its other form
+        # a helper that changes PRESENT may store the frame inverted, or no longer inverted
         other_form = (outcome.one ^ outcome.entries) & bits.PRESENT != 0
         same = subject.frame(helper.level, outcome.one) == subject.frame(
             helper.level, outcome.entries
@@ -261,7 +261,7 @@ def _frame_number(subject: Subject) -> Iterator[Case]:
         level = helper.level
 
         def applies(v: Any, arg: Any, level: str = level) -> Any:
-            """A page, on a frame that exists: all ones, inverted, would be no entry at all."""
+            """Only frames that exist: a frame of all ones, inverted, would be an empty entry."""
             large = level == "pte" or has(v, bits.PSE)
             frame = bits.frame(v, level) << np.uint64(12)
             return large & (frame != bits.LEAF_FRAME[level])
@@ -305,7 +305,7 @@ def _and_back(subject: Subject) -> Iterator[Case]:
 
 
 def _way_back(subject: Subject, level: str) -> list[Helper]:
-    """Return mkwrite; where only its halves are in the headers, those."""
+    """Return mkwrite; if the headers have only its two halves, those."""
     whole = subject.get("mkwrite", level)
     if whole is not None:
         return [whole]
@@ -359,7 +359,7 @@ ONLY_COW = frozenset(("shstk", "mkcow", "clear_cow", "mkwrite_shstk"))
 
 
 def _swap_devmap(words: Any) -> Any:
-    """Exchange bits 57 and 58: DEVMAP is one under cow and the other under base."""
+    """Exchange bits 57 and 58: DEVMAP is bit 57 under cow and bit 58 under base."""
     if words is None:
         return None
     moved = (words ^ (words >> np.uint64(1))) & np.uint64(bits.BIT57)

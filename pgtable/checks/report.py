@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How results are shown: plain ASCII of 80 columns, fit for a mailing list, and JSON."""
+"""Shows results: as plain ASCII of 80 columns, for mailing lists, and as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDTH = 80
 
 
 class Report(ABC):
-    """A result: text for people with str(), plain values for programs."""
+    """A result.  str() gives text, and as_dict() gives plain values for programs."""
 
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:
@@ -33,12 +33,12 @@ class Report(ABC):
 
 
 def call(helper: Helper, entries: Any, argument: Any) -> Any:
-    """Call a helper with the argument that it takes, if it takes one."""
+    """Call a helper, with the argument only if it takes one."""
     return helper(entries) if helper.argument is None else helper(entries, argument)
 
 
 def rules_of(engine: Engine) -> str:
-    """Return whose bit names an engine uses: its rules', else those of mainline."""
+    """Return the rules whose bit names an engine uses: its own, else those of mainline."""
     return getattr(engine, "rules", None) or "saved_dirty"
 
 
@@ -75,7 +75,7 @@ def counted(count: int, thing: str) -> str:
 
 
 def differing(count: int, of: str = "") -> str:
-    """Return "1 differs", "2 differ"; with ``of`` what they are some of."""
+    """Return "1 differs", "2 differ"; ``of`` names the whole that they are a part of."""
     return f"{count:,}{of and f' of {of}'} differ" + ("s" if count == 1 else "")
 
 
@@ -91,7 +91,7 @@ def wrap(text: str, indent: str = "", hang: str | None = None) -> str:
 
 
 class _Paragraph(textwrap.TextWrapper):
-    """Breaks a list of bits after its commas where it is wider than a line."""
+    """Breaks a list of bits after commas if it is wider than a line."""
 
     def _split(self, text: str) -> list[str]:
         room = self.width - max(len(self.initial_indent), len(self.subsequent_indent))
@@ -102,7 +102,7 @@ class _Paragraph(textwrap.TextWrapper):
 
 
 def aligned(rows: Iterable[tuple[str, object]], indent: str = "  ") -> list[str]:
-    """Return lines of labels and values, the values below each other."""
+    """Return lines of labels and values, with the values aligned."""
     rows = list(rows)
     widest = max(len(label) for label, _ in rows)
     return [f"{indent}{label:<{widest}}  {value}".rstrip() for label, value in rows]
@@ -118,5 +118,5 @@ def bit_names(word: int, level: str, rules: str) -> str:
         names.remove("PRESENT")
     if word & large:
         names.append("frame")
-    # in a swap entry not every bit has a name
+    # some bits of a swap entry have no name
     return "|".join(names) or "|".join(f"bit {bit}" for bit in range(64) if word >> bit & 1)

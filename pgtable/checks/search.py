@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Look for inputs that fail, and for the smallest of them."""
+"""Searches inputs that fail, and the smallest of them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from .inputs import Inputs
 
-#: So many entries at a time: what a helper's intermediate arrays need stays in the cache.
+#: So many entries at a time, so that a helper's intermediate arrays stay in the cache.
 BLOCK = 1 << 15
 
-#: Tells which of an array of entries (and arguments) fail.
+#: A function of entries and arguments: which of them fail.
 Fails = Callable[[np.ndarray, "np.ndarray | None"], np.ndarray]
 
 
 class Input(NamedTuple):
-    """What a helper was called with."""
+    """The input of a helper: entry and argument."""
 
     entry: int
     argument: int | None
@@ -33,7 +33,7 @@ class Search(NamedTuple):
 
 
 def blocks(inputs: Inputs) -> Iterator[Inputs]:
-    """Cut inputs into pieces that stay in the cache."""
+    """Divide inputs into pieces that stay in the cache."""
     for start in range(0, inputs.entries.size, BLOCK):
         piece = slice(start, start + BLOCK)
         arguments = None if inputs.arguments is None else inputs.arguments[piece]
@@ -46,7 +46,7 @@ def fails_anywhere(fails: Fails, inputs: Inputs) -> bool:
 
 
 def search(fails: Fails, inputs: Inputs) -> Search:
-    """Try all inputs; the smallest that fails is made smaller still where possible."""
+    """Try all inputs, and make the smallest one that fails still smaller if possible."""
     failures = 0
     best: Input | None = None
     for entries, arguments in blocks(inputs):
@@ -69,7 +69,7 @@ def bits_set(words: np.ndarray) -> np.ndarray:
 
 
 def smallest(entries: np.ndarray, arguments: np.ndarray | None) -> Input:
-    """Return the input with the fewest bits set, then the lowest, of at least one."""
+    """Return the input with the fewest bits set, of these the lowest.  There must be one."""
     count = bits_set(entries)
     if arguments is None:
         return Input(int(entries[count == count.min()].min()), None)
@@ -81,7 +81,7 @@ def smallest(entries: np.ndarray, arguments: np.ndarray | None) -> Input:
 
 
 def shrink(fails: Fails, found: Input) -> Input:
-    """Clear bits, one or two at a time, for as long as the input still fails."""
+    """Clear bits, one or two at a time, while the input still fails."""
     while True:
         candidates = _with_fewer_bits(found)
         failed = fails(candidates.entries, candidates.arguments)
@@ -108,6 +108,6 @@ def _smaller(one: Input | None, other: Input) -> Input:
 
 
 def size(found: Input) -> tuple[int, int, int]:
-    """Return what inputs are ordered by: bits set, then entry, then argument."""
+    """Return the sort key of an input: bits set, then entry, then argument."""
     argument = found.argument or 0
     return (found.entry.bit_count() + argument.bit_count(), found.entry, argument)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An engine as the laws see it: helpers by what they are about, at each level."""
+"""An engine for the laws: finds helpers by what they do and by level."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def stem_of(helper: Helper) -> str:
 def meaning_of(stem: str) -> str:
     """Return the stem that says what a helper does.
 
-    hugetlb has names of its own for the same (``huge_pte_mkdirty``), and one
-    helper may be had as what it does in memory (``ptep_set_wrprotect``).
+    hugetlb has other names for the same (``huge_pte_mkdirty``), and one helper may be available
+    only as the one that works in memory (``ptep_set_wrprotect``).
     """
     if stem == "*p_set_wrprotect":
         return "wrprotect"
@@ -47,11 +47,11 @@ class Subject:
         self.meanings = {name: meaning_of(stem) for name, stem in self.stems.items()}
 
     def get(self, stem: str, level: str) -> Helper | None:
-        """Return a helper, or None: engines need not have all."""
+        """Return a helper, or None: an engine need not have all."""
         return self.engine.helpers.get(name_of(stem, level))
 
     def maps(self) -> Iterator[tuple[str, Helper]]:
-        """Give (what it does, helper) of every helper that makes an entry out of one."""
+        """Yield (what it does, helper) for every helper that makes an entry from an entry."""
         for name, helper in self.engine.helpers.items():
             stem = self.meanings[name]
             about_entries = helper.info.takes == helper.info.gives in LEVELS
@@ -59,7 +59,7 @@ class Subject:
                 yield stem, helper
 
     def dirty(self, level: str, entries: Any) -> Any:
-        """Tell which entries the engine itself takes for dirty."""
+        """Return which entries are dirty for the engine itself."""
         test = self.get("dirty", level if level in LEVELS else "pte")
         if test is not None:
             return test(entries)
@@ -67,7 +67,7 @@ class Subject:
         return (entries & dirty) != 0
 
     def configured(self, option: str) -> bool:
-        """Tell whether a tree has a build option; our own engines have all."""
+        """Tell whether a tree has a build option on.  In our own engines all are on."""
         ask = getattr(self.engine, "configured", None)
         return ask is None or bool(ask(option))
 
@@ -78,7 +78,7 @@ class Subject:
 
 
 def run(helper: Helper, entries: Any, arguments: Any) -> Any:
-    """Call a helper; one whose second argument is a mapping may be given none: no flags."""
+    """Call a helper.  A second argument that is a mapping may be left out: then it has no flags."""
     if helper.argument is None:
         return helper(entries)
     return helper(entries, 0 if arguments is None else arguments)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What must hold of swap entries, of flags that lie in one word, and of protections.
+"""Laws about swap entries, flags in one word, and protections.
 
-A swap entry (``swp_entry_t``) is a type and an offset; an entry of a page table
-that is not present keeps both, and flags beside them.
+A swap entry (``swp_entry_t``) is a type and an offset.  A page-table entry that is not present
+stores both, and flags.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..engines.interface import Helper
 from .law_case import Case, Outcome
 from .subject import LEVELS, Subject
 
-#: Types that a swap entry can have, and bits of an offset that is in use: a frame
-#: number has 40, a migration entry's young and dirty bits lie above it.
+#: The number of types of swap entries, and the bits of an offset that are in use: a frame number
+#: has 40, and the young and dirty bits of migration entries lie above.
 _TYPES = 32
 _OFFSET_BITS = 42
 _TYPE_SHIFT = 58  # of swp_entry_t: an XArray's value has 63 bits, a type 5
@@ -29,7 +29,7 @@ _CACHE = bits.PWT | bits.PCD
 
 
 def swap_word(words: Any) -> Any:
-    """Make any word the ``swp_entry_t`` of a type and an offset that can be."""
+    """Make a valid ``swp_entry_t``, with a type and an offset, of any word."""
     offset = words & np.uint64((1 << _OFFSET_BITS) - 1)
     return offset | (words >> np.uint64(_TYPE_SHIFT)) % np.uint64(_TYPES) << np.uint64(_TYPE_SHIFT)
 
@@ -50,7 +50,7 @@ def _case(
 ) -> Case:
     """Return the case in which both results of ``function`` must be the same.
 
-    prepare: makes of any word one that the helper can be given.
+    prepare: makes a word that the helper accepts of any word.
     """
 
     def outcome(v: Any, arg: Any) -> Outcome:
@@ -70,7 +70,7 @@ def _case(
 
 
 def round_trips(subject: Subject) -> Iterator[Case]:
-    """A swap entry is in an entry of each level as it was put there."""
+    """A swap entry that is put into an entry comes out of it unchanged, at each level."""
     for level in LEVELS:
         put = _helper(subject, f"swp_entry_to_{level}")
         get = _helper(subject, f"{level}_to_swp_entry")
@@ -86,7 +86,7 @@ def round_trips(subject: Subject) -> Iterator[Case]:
 
 
 def _parts(subject: Subject) -> Iterator[Case]:
-    """Type and offset come out of what was made of them."""
+    """A swap entry that is made of a type and an offset gives both back."""
     make = _helper(subject, "swp_entry")
     for name, first in (("swp_type", True), ("swp_offset", False)):
         part = _helper(subject, name)
@@ -121,13 +121,13 @@ def _parts(subject: Subject) -> Iterator[Case]:
 
 
 def _frame_mask(pfn: Helper) -> int:
-    """Return the low bits that a tree's frame numbers have: 34, with five levels 40."""
+    """Return the bits that frame numbers of a tree can have: 34; 40 with five levels."""
     width = int(pfn((1 << _OFFSET_BITS) - 1)).bit_length()
     return (1 << min(max(width, 34), 40)) - 1
 
 
 def not_present(subject: Subject) -> Iterator[Case]:
-    """An entry that holds a swap entry is neither present nor none."""
+    """An entry with a swap entry is neither present nor none."""
     for level in LEVELS:
         put = _helper(subject, f"swp_entry_to_{level}")
         for stem in ("present", "none"):
@@ -143,7 +143,7 @@ def not_present(subject: Subject) -> Iterator[Case]:
 
 
 def flags_beside(subject: Subject) -> Iterator[Case]:
-    """A flag of a swap entry changes neither type nor offset, and is cleared with the flags."""
+    """A flag of a swap entry changes neither type nor offset, and clearing the flags clears it."""
     for level in LEVELS:
         put = _helper(subject, f"swp_entry_to_{level}")
         get = _helper(subject, f"{level}_to_swp_entry")
@@ -186,16 +186,16 @@ def _free_bit(put: Helper, flag: Helper, level: str) -> Case:
 
 
 def _frame_number(words: Any) -> Any:
-    """Make any word a frame number that every processor has: 46 bits of address."""
+    """Make a frame number that every processor can have, of 46 address bits, of any word."""
     return words & np.uint64((1 << 34) - 1)
 
 
 def migration(subject: Subject) -> Iterator[Case]:
-    """Young and dirty of a migration entry are told from each other and from the frame."""
+    """Young, dirty and the frame of a migration entry do not affect each other."""
     make = _helper(subject, "make_readable_migration_entry")
     is_one = _helper(subject, "is_migration_entry")
     if make and is_one and not is_one(make(0)) and not subject.configured("CONFIG_MIGRATION"):
-        return  # there is no migration: its helpers are stubs
+        return  # without migration these helpers are stubs
     frame = _helper(subject, "swp_offset_pfn")
     tests = {state: _helper(subject, f"is_migration_entry_{state}") for state in ("young", "dirty")}
     for state, test in tests.items():
@@ -234,7 +234,7 @@ _KIND_OPTIONS = {"migration": "CONFIG_MIGRATION", "device": "CONFIG_DEVICE_PRIVA
 
 
 def kinds(subject: Subject) -> Iterator[Case]:
-    """Each kind of swap entry is told from all others, and keeps its offset."""
+    """Each kind of swap entry is distinct from all others, and keeps its offset."""
     helpers = subject.engine.helpers
     made = {_kind(name, "make_"): helper for name, helper in helpers.items()}
     tests = {_kind(name, "is_"): helper for name, helper in helpers.items()}
@@ -260,7 +260,7 @@ def kinds(subject: Subject) -> Iterator[Case]:
     yield from _marks_keep_kind(subject)
 
 
-#: Kinds of which a type can be only one; each is of a type that no swap file has.
+#: Kinds that exclude each other.  No swap file has a type of one of these.
 _KINDS = (
     *("is_migration_entry", "is_device_private_entry", "is_device_exclusive_entry"),
     *("is_hwpoison_entry", "is_pte_marker_entry", "is_swapin_error_entry"),
@@ -268,7 +268,7 @@ _KINDS = (
 
 
 def _by_type(subject: Subject) -> Iterator[Case]:
-    """The type alone says of which kind an entry is, and a swap file's type is of none."""
+    """The type alone decides the kind of an entry, and the type of a swap file has no kind."""
     helpers = subject.engine.helpers
     kinds = [helpers[name] for name in _KINDS if name in helpers]
     special = _helper(subject, "non_swap_entry")
@@ -297,7 +297,7 @@ def _by_type(subject: Subject) -> Iterator[Case]:
         yield _case(
             special,
             None,
-            # what is beyond all files and of no kind has no meaning: there is none such
+            # a type above those of files that has no kind would have no meaning
             lambda v, _: (special(v), _or(kinds, v) | _is_spare(special, kinds, v)),
             ("says", "is of some kind"),
             kinds=("test", "test"),
@@ -312,7 +312,7 @@ def _or(tests: list[Helper], v: Any) -> Any:
 
 
 def _is_spare(special: Helper, kinds: list[Helper], v: Any) -> Any:
-    """Tell where a type lies above the lowest that is of a kind: it is kept for a stub."""
+    """Return which types lie above the lowest one with a kind: they may be reserved for a stub."""
     types = np.arange(_TYPES, dtype=np.uint64) << np.uint64(_TYPE_SHIFT)
     of_kind = types[_or(kinds, types)]
     if not of_kind.size:
@@ -321,7 +321,7 @@ def _is_spare(special: Helper, kinds: list[Helper], v: Any) -> Any:
 
 
 def _marks_keep_kind(subject: Subject) -> Iterator[Case]:
-    """A migration entry that is marked young or dirty is of the kind that it was."""
+    """Marking a migration entry young or dirty does not change its kind."""
     type_ = _helper(subject, "swp_type")
     for state in ("young", "dirty"):
         mark = _helper(subject, f"make_migration_entry_{state}")
@@ -361,7 +361,7 @@ def _told(make: Helper, test: Helper, expected: bool) -> Case:
     )
 
 
-#: Flags of one word: of an entry that maps a page, and of one that is swapped out.
+#: The flags of an entry that maps a page, and of one that is swapped out.
 _FLAGS = {
     "": ("young", "dirty", "special", "soft_dirty", "uffd_wp", "devmap"),
     "swp_": ("swp_soft_dirty", "swp_uffd_wp", "swp_exclusive"),
@@ -369,7 +369,7 @@ _FLAGS = {
 
 
 def flags_apart(subject: Subject) -> Iterator[Case]:
-    """No two flags of one kind of entry are one bit."""
+    """Two flags of one kind of entry are never the same bit."""
     for level in LEVELS:
         for kind, stems in _FLAGS.items():
             found = [test for stem in stems if (test := subject.get(stem, level))]
@@ -394,7 +394,7 @@ def _share(one: Helper, other: Helper, base: np.uint64) -> Case:
 
 
 def protections(subject: Subject) -> Iterator[Case]:
-    """The protection key is bits 59 to 62; pgprot_modify takes each bit of one of both."""
+    """The key is bits 59 to 62.  pgprot_modify takes each bit from one of its arguments."""
     key = _helper(subject, "pte_flags_pkey")
     if key and key.argument is None:
         shift = np.uint64(59)

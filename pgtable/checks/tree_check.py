@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One check of a kernel tree: laws, the nearest rules' reference, what nothing holds."""
+"""A check of a kernel tree: the laws, the nearest rules' reference, and what nothing covers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .report import Report, bit_names, counted, differing, wrap
 from .subject import LEVELS
 from .tree_text import heading, placed
 
-#: What the tree calls the bit that dirtiness is saved in -> the helper that saves it.
+#: The tree's name for the bit that saves dirtiness -> the helper that saves it.
 _SAVING = {"SAVED_DIRTY": "mksaveddirty", "COW": "mkcow"}
 
 #: Called as progress(what, done, total).
@@ -30,15 +30,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class TreeCheck(Report):
-    """What was found of a tree in one setting of its switches."""
+    """What was found for a tree in one setting of its switches."""
 
     engine: Engine
-    label: str  #: the setting in words; "" for the tree as it was given
+    label: str  #: the setting in words; "" for the tree's own
     recognised: Recognition | None
     switches: Switches
     laws: LawReport
     against: Comparison
-    improved: dict[str, str]  #: helpers that differ for the better, with the law that holds now
+    improved: dict[str, str]  #: helper -> the law that it no longer breaks
     stubs: tuple[str, ...]
     held_to_nothing: tuple[str, ...]
 
@@ -49,7 +49,7 @@ class TreeCheck(Report):
 
     @property
     def clean(self) -> bool:
-        """Whether there is no finding and no difference that is not known or an improvement."""
+        """Whether there is no finding, and every difference is known or an improvement."""
         return self.laws.clean and not self.differences and not self.against.incomparable
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class TreeCheck(Report):
         return "\n".join([*self.lines(), *self.laws.known_lines()])
 
     def lines(self) -> Iterator[str]:
-        """Give the report, all but the known exceptions of laws, which come last."""
+        """Yield the report without the known exceptions of laws, which come last."""
         yield from heading(self.engine)
         yield from self.laws.head_lines()
         if self.recognised is not None and not self.recognised.matches:
@@ -81,7 +81,7 @@ class TreeCheck(Report):
         yield from self._unheld_lines()
 
     def new_lines(self, before: TreeCheck) -> Iterator[str]:
-        """Give what this setting shows that the one before it does not."""
+        """Yield what this setting shows and the one before it does not."""
         seen = {_key(finding) for finding in before.laws}
         new = [finding for finding in self.laws if _key(finding) not in seen]
         shown = {each.helper for each in before.against}
@@ -153,7 +153,7 @@ def check_tree(
 ) -> TreeCheck:
     """Check a tree's engine: every law, and the reference of the rules that it follows.
 
-    rules: whose reference it is; None: of the nearest.
+    rules: those of the reference; None: the nearest rules.
     label: the setting of the switches in words.
     """
     show = progress or (lambda what, done, total: None)
@@ -182,7 +182,7 @@ def _key(finding: LawFinding) -> tuple[str, str, str | None]:
 
 
 def _causes(laws: LawReport, engine: Engine) -> Iterator[str]:
-    """Say first which flags share a bit: of that, all else may follow."""
+    """Yield first which flags share a bit: other findings may follow from that."""
     said = list(_moved_dirty(laws.rules, engine))
     for finding in laws:
         if finding.law == "flags_apart" and not said:
@@ -193,7 +193,7 @@ def _causes(laws: LawReport, engine: Engine) -> Iterator[str]:
 
 
 def _moved_dirty(rules: Switches, engine: Engine) -> Iterator[str]:
-    """Say which bit a tree saves dirtiness in, where it is another than in the rules."""
+    """Yield which bit saves dirtiness in a tree, if it is another one than in the rules."""
     for level, (name, stem) in product(LEVELS, _SAVING.items()):
         helper = engine.helpers.get(f"{level}_{stem}")
         saved = 0 if helper is None else int(helper(bits.DIRTY)) & ~bits.DIRTY
@@ -209,7 +209,7 @@ def _moved_dirty(rules: Switches, engine: Engine) -> Iterator[str]:
 def _told_once(
     differences: tuple[ClassifiedDifference, ...],
 ) -> Iterator[tuple[ClassifiedDifference, list[str]]]:
-    """Give each way to differ once, with the other helpers that differ in the same bits."""
+    """Yield each kind of difference once, with the other helpers that differ in the same bits."""
     groups: dict[Any, list[ClassifiedDifference]] = {}
     for each in differences:
         one, other = each.difference.example.results
@@ -217,7 +217,7 @@ def _told_once(
         key = each.helper if same is None or same & same - 1 else same
         groups.setdefault(key, []).append(each)
     for group in groups.values():
-        # two of a kind are read quickly; of more, one is enough
+        # of more than two of a kind, one is shown
         if len(group) < 3:
             yield from ((each, []) for each in group)
         else:

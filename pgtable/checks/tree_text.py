@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a report says of a tree itself: where a helper stands, options, the C of a call."""
+"""Text on a tree for reports: the place of a helper, options, and calls in C."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HEADERS = (
     "arch/x86/mm/pgtable.c",
 )
 
-#: Options that settle what helpers do.
+#: Options that change what helpers do.
 _OPTIONS = (
     *("X86_SHADOW_STACK", "X86_USER_SHADOW_STACK", "MEM_SOFT_DIRTY", "HAVE_ARCH_USERFAULTFD_WP"),
     *("NUMA_BALANCING", "TRANSPARENT_HUGEPAGE", "HUGETLB_PAGE", "MIGRATION", "PAGE_TABLE_CHECK"),
@@ -42,7 +42,7 @@ def _text(file: Path) -> str:
 
 
 def defined_at(engine: Engine, name: str) -> str:
-    """Return "file:line" of a helper's definition in a tree; "" where it is not found."""
+    """Return "file:line" of a helper's definition in a tree; "" if it is not found."""
     tree = getattr(engine, "tree", None)
     if tree is None:
         return ""
@@ -59,7 +59,7 @@ def defined_at(engine: Engine, name: str) -> str:
 
 
 def bit58(engine: Engine) -> str:
-    """Return what a tree calls bit 58; "" where it has no name for it."""
+    """Return the tree's name for bit 58; "" if it has none."""
     tree = getattr(engine, "tree", None)
     if tree is None:
         return ""
@@ -115,7 +115,7 @@ def _argument(name: str, level: str, word: int) -> str:
 
 
 def placed(engine: Engine, name: str, rows: Sequence[tuple[str, Value]]) -> list[str]:
-    """Return lines that say where a helper is and which C shows what its rows show."""
+    """Return lines that say where a helper is, and C that gives the same results as the rows."""
     helper = engine.helpers.get(name)
     if helper is None:
         return []

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where trees are known to differ from our rules, told by what they have and lack.
+"""Known differences of trees from our rules, decided by what a tree has and lacks.
 
-Our rules are those of one kernel each; their series goes on before and after it.
-A variant says exactly what a helper gives in a tree that lacks something: what
-ours gives for other inputs.  A helper that does anything else still differs.
+Each of our rule sets is that of one kernel, and there are kernels before and after it.  A variant
+says exactly what a helper gives in a tree that lacks something: it is what ours gives for other
+inputs.  A helper that gives anything else still differs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NONLEAF_YOUNG = "CONFIG_ARCH_HAS_NONLEAF_PMD_YOUNG"
 
 @dataclass(frozen=True)
 class Variant:
-    """Helpers that are known to be otherwise in trees that lack something."""
+    """Helpers that are known to differ in trees that lack something."""
 
     stems: tuple[str, ...]  #: helpers, without their level
     levels: tuple[str, ...]
@@ -35,10 +35,10 @@ class Variant:
     as_if: Callable[[Any, Any, str], tuple[Any, Any]] = field(repr=False)
     inputs: str  #: what differs, in words
     reason: str
-    result: Callable[[Any, Any], Any] | None = field(default=None, repr=False)  #: of entries, ours
+    result: Callable[[Any, Any], Any] | None = field(default=None, repr=False)  #: (entries, ours)
 
     def covers(self, helper: Helper) -> bool:
-        """Tell whether this is about a tree's helper."""
+        """Tell whether this variant is about a tree's helper."""
         return (
             stem_of(helper) in self.stems
             and helper.level in self.levels
@@ -46,14 +46,14 @@ class Variant:
         )
 
     def differ(self, helper: Helper, ours: Helper) -> Callable[[Any, Any], np.ndarray]:
-        """Return where a tree's helper does not even do what this variant of ours does."""
+        """Return for which inputs a tree's helper differs from this variant of ours."""
         expected = self.expected(ours)
         return lambda entries, arguments: (
             call(helper, entries, arguments) != expected(entries, arguments)
         )
 
     def expected(self, ours: Helper) -> Callable[[Any, Any], Any]:
-        """Return what this variant of our helper gives."""
+        """Return the result of this variant of our helper."""
         rules = getattr(ours.engine, "rules", "base")
 
         def expected(entries: Any, arguments: Any) -> Any:
@@ -90,7 +90,7 @@ def lacks_uffd_wp(engine: Engine) -> bool:
 
 
 def _is_off(engine: Engine, option: str, test: str, bit: int) -> bool:
-    """Tell whether an option is off, and the test that it leaves behind never true."""
+    """Tell whether an option is off, and its test is never true."""
     configured = getattr(engine, "configured", None)
     if configured is None or configured(option):
         return False
@@ -98,7 +98,7 @@ def _is_off(engine: Engine, option: str, test: str, bit: int) -> bool:
     return helper is not None and not helper(bit | bits.PRESENT)
 
 
-#: Bits that modify keeps where the tree has them: what each is called, and who lacks it.
+#: Bits that modify keeps if the tree has them: the name, and a function that tells who lacks it.
 _KEPT_IF_THERE: dict[str, tuple[Callable[[str], int], Callable[[Engine], bool]]] = {
     "DEVMAP": (bits.devmap_bit, lacks_devmap),
     "SOFT_DIRTY": (lambda _: bits.SOFT_DIRTY, lacks_soft_dirty),
@@ -114,7 +114,7 @@ def _taken_from_newprot(names: tuple[str, ...]) -> Variant:
 
     def as_if(entries: Any, arguments: Any, rules: str) -> tuple[Any, Any]:
         taken = np.uint64(sum(_KEPT_IF_THERE[name][0](rules) for name in names))
-        # whether the entry's frame is inverted must stay: neither bit is one that is kept
+        # these bits are not kept, so whether the entry's frame is inverted stays the same
         stays = np.where(entries == 0, np.uint64(bits.PRESENT), np.uint64(bits.USER))
         return (entries & ~taken) | (arguments & taken) | stays, arguments
 
@@ -171,7 +171,7 @@ def is_ours(engine: Engine) -> bool:
 
 
 def variants_of(helper: Helper, ours: Helper) -> list[Variant]:
-    """Return what is known of a tree's helper, if it is compared with one of our rules."""
+    """Return the variants of a tree's helper, if it is compared with one of our rules."""
     if is_ours(helper.engine) or not is_ours(ours.engine):
         return []
     return [variant for variant in VARIANTS if variant.covers(helper)]
