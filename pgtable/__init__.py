@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .kernel_trees import KernelTreeError, kernel_tree
     from .proofs import prove
 
-#: Imported when first asked for: who runs helpers over a file need not wait for them.
+#: Imported on first use, so that a program that needs only helpers starts quickly.
 _LATER = {
     "KernelTreeError": ("kernel_trees", "KernelTreeError"),
     "audit": ("images.audit", "audit"),

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The first moment of the program ``pgtable``, before anything that takes long is imported.
+"""The start of the program ``pgtable``, before it imports large modules.
 
-NumPy's import takes a good part of a second.  Who presses Ctrl-C meanwhile shall see one line and
-no traceback.
+Importing NumPy takes a large part of a second.  Ctrl-C in that time gives no traceback.
 """
 
 import itertools
@@ -10,7 +9,7 @@ import os
 import signal
 import sys
 
-#: What ends the program before it has begun: nothing is written yet, nothing to be cleaned up.
+#: Signals that end the program.  Nothing is written yet, so there is nothing to clean up.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -24,7 +23,7 @@ def is_program() -> bool:
 
 
 def prepare() -> None:
-    """End at once, and quietly, on a signal; what is ignored stays ignored (nohup)."""
+    """End at once, and quietly, on a signal.  Signals that are ignored stay ignored (nohup)."""
     for number in _SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end_at_once)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The bits of an entry: names, masks, how states are printed, what an entry says.
+"""The bits of an entry: names, masks, states, and everything that an entry says.
 
 Everything here takes one entry as an int; :func:`state_code`, :func:`frame_mask`
 and :func:`frame` take uint64 arrays as well.
@@ -68,9 +68,9 @@ _SWAP = {
     "SWP_UFFD_WP": "swap entry: write-protected by userfaultfd",
     "SWP_EXCLUSIVE": "swap entry: the page is this process's alone",
 }
-#: What bits are called in a kernel that has no use for them yet, or no longer.
+#: Names of bits in a kernel that does not use them yet, or no longer.
 _UNUSED = {10: "SOFTW2", 11: "SOFTW3", 57: "SOFTW4", 58: "SOFTW5"}
-#: A frame above this (2**46 bytes, what four levels map) is no machine's.
+#: No machine has a frame above this (2**46 bytes, which four levels map).
 _MOST_MEMORY = 1 << 46
 
 
@@ -88,7 +88,7 @@ def cow_bit(rules: str, config: bool | None = None) -> int:
 
 # ---- the state: Write, Dirty, Cow
 
-#: What :func:`state_code` counts to.
+#: The number of values of :func:`state_code`.
 STATES = tuple(f"(Write={c >> 2},Dirty={c >> 1 & 1},Cow={c & 1})" for c in range(8))
 
 
@@ -238,7 +238,7 @@ def _swap_bits(entry: int, level: str, kernel: Kernel | None) -> list[NamedBit]:
 
 
 def _as_in(bit: NamedBit, kernel: Kernel) -> NamedBit:
-    """Return a bit as this kernel calls it: some had no use yet, or have none any more."""
+    """Return this kernel's name for a bit.  Some bits are not used yet, or no longer."""
     lacking = {
         "UFFD_WP": not kernel.has("uffd_wp"),
         "SOFT_DIRTY": not kernel.has("swap_soft_dirty"),
@@ -303,11 +303,11 @@ def describe_bits(
 
 @dataclass(frozen=True)
 class StateClass:
-    """What the bits Write, Dirty and Cow say of a leaf, and what they cannot say."""
+    """What the bits Write, Dirty and Cow of a leaf say, and what they cannot say."""
 
     letters: str  #: which of "a" to "e" it may be, in order; "" for none of them
     text: str
-    unknown: str = ""  #: what cannot be told from the entry, and why
+    unknown: str = ""  #: what the entry cannot say, and why
 
 
 MEANING = {
@@ -330,7 +330,7 @@ def classify(
 
     shstk: whether the processor has shadow stacks; None: the rules' default.
 
-    Entries that are no present leaf are in none: their bits mean other things.
+    Other entries have none of these states: their bits mean other things.
     """
     _require(level, rules)
     shstk, config = _switches(rules, shstk, config)
@@ -405,10 +405,10 @@ class Decoded:
     kind: str
     kind_text: str
     bits: tuple[NamedBit, ...]
-    state: str | None  #: None where Write, Dirty and Cow are not what the bits mean
+    state: str | None  #: None if these bits do not mean Write, Dirty and Cow
     state_class: StateClass
     frame: int | None  #: frame number; None for empty and swap entries
-    pkey: int | None  #: protection key of what maps a page
+    pkey: int | None  #: protection key of an entry that maps a page
     swap_type: int | None
     swap_offset: int | None
     special: str = ""  #: what a swap type or a marker stands for: "migration_write", "uffd_wp"
@@ -496,7 +496,7 @@ def _decode_as_page(
 
 
 def _decode_absent(decoded: Decoded, kernel: Kernel | None, kernel_half: bool) -> Decoded:
-    """Fill in what an entry with PRESENT=0 stands for, as :func:`encodings.absent` names it."""
+    """Add what an entry with PRESENT=0 stands for, with the names of :func:`encodings.absent`."""
     entry, level = decoded.entry, decoded.level
     what = encodings.absent(entry, level, kernel, kernel_half)
     if what.kind in (NUMA, INVALID):
@@ -524,7 +524,7 @@ def _decode_absent(decoded: Decoded, kernel: Kernel | None, kernel_half: bool) -
 
 
 def _absent_frame(entry: int, level: str, kernel: Kernel | None) -> tuple[int, tuple[str, ...]]:
-    """Return the frame number of a page without access, and a note where it is a guess."""
+    """Return the frame number of a page without access, and a note if it is a guess."""
     inverted = frame(entry, level)
     plain = (entry & frame_mask(entry, level)) >> 12
     if kernel is not None:

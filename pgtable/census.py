@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One histogram over the flag bits of entries, and every count from it."""
+"""A histogram of entries by their flag bits, from which every count follows."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Census:
         return int(self.counts.sum())
 
     def count(self, test: Operation) -> int:
-        """Return for how many of the entries a test helper of any engine is true.
+        """Return for how many entries a test helper, of any engine, is true.
 
-        Raises TypeError for what is no test of an entry alone.
+        Raises TypeError for anything but a test that takes the entry alone.
         """
         if test.kind != "test":
             raise TypeError(f"{test.name} gives entries; only tests can be counted")
@@ -47,7 +47,7 @@ class Census:
     def count_bits(self, mask: int, value: int) -> int:
         """Return how many entries have ``value`` in the bits of ``mask``.
 
-        Raises ValueError where the mask has bits that the histogram lumps together.
+        Raises ValueError if the mask has bits that the histogram does not keep apart.
         """
         if mask & _LUMPED:
             raise ValueError(f"mask {mask:#x} has bits of 12 to 56, which are not told apart")
@@ -83,14 +83,14 @@ def new_histogram() -> Any:
     return ffi.gc(histogram, lib.pgtable_census_free)
 
 
-#: Histograms of calls that ended: a new one costs more than counting a page table does.
+#: Histograms of former calls: making a new one takes longer than counting a page table.
 #: Each has memory for the kinds it has seen, 8 MiB at most.
 _kept: list[Any] = []
 _KEPT_AT_MOST = 2
 
 
 def _taken_histogram() -> Any:
-    """Return a histogram in which nothing is counted: a kept one or a new one."""
+    """Return an empty histogram: a kept one or a new one."""
     try:
         histogram = _kept.pop()
     except IndexError:
@@ -99,7 +99,7 @@ def _taken_histogram() -> Any:
     return histogram
 
 
-#: Rows that are asked for at first: real tables have tens of kinds.
+#: How many rows are read at first: real tables have tens of kinds.
 _SOME_ROWS = 128
 
 
@@ -203,7 +203,7 @@ def together(found: list[Census]) -> Census:
 
 
 def census(entries: Any, *, threads: int = 1) -> Census:
-    """Count every kind of entry in one pass that reads only.
+    """Count every kind of entry in one pass, which only reads.
 
     entries: anything that a helper takes as an array.
     threads: how many threads may work; 0: one for each processor.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Containers known by their magic numbers: what each is, and how to convert it.
+"""Kinds of files, known by their magic numbers: what each is, and how to convert it.
 
-Asked before anything is taken for raw memory or for plain entries.
+This is checked before a file is taken for raw memory or for entries.
 Sources: the magic numbers that file(1) and libblkid list, and the headers of the
 programs that are named.
 """
@@ -75,7 +75,7 @@ _VBOX_DISK = Container("vdi", "a VirtualBox disk (VDI)", _DISK)
 _PCAP = Container("pcap", "captured network packets (pcap)", "it has no memory in it")
 _MACHO = Container("mach-o", "a Mach-O file of macOS", "pgtable reads memory of Linux on x86-64")
 
-#: (magic, what it means); where one begins like another, the longer one stands first.
+#: (magic, what it means).  If one is the beginning of another, the longer one comes first.
 _AT_START: tuple[tuple[bytes, Container], ...] = (
     (b"\xfd7zXZ\0", _XZ),
     (b"\x28\xb5\x2f\xfd", _ZSTD),
@@ -240,7 +240,7 @@ def refuse(head: bytes, path: object, *, accepted: tuple[str, ...] = ()) -> None
 
 
 def _streams(head: bytes) -> Container | None:
-    """Tell streams whose magic is too short to be believed alone."""
+    """Recognise streams whose magic number is too short to be sure."""
     if len(head) >= 10 and head.startswith(b"\x1f\x8b\x08"):
         plausible = not head[3] & 0xE0 and (head[9] <= 13 or head[9] == 255)
         return _GZIP if plausible else None
@@ -293,7 +293,7 @@ _PRINTABLE = frozenset(range(32, 127)) | {9, 10, 12, 13, 27}
 
 
 def _text(head: bytes) -> Container | None:
-    """Tell a log: printable characters, in more than one line."""
+    """Recognise a log: printable characters, in more than one line."""
     start = head[:1024]
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         start = start[2:].replace(b"\0", b"")

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an entry that is not present stands for: swap, migration, marker and the others.
+"""What entries that are not present stand for: swap, migration, markers and others.
 
-One function names them all, :func:`absent`, for the kernel that made the entry;
-:func:`kinds_of` gives the same kinds of whole arrays.  Where the kernel is not known,
-types from 22 up are taken for special uses, as they are in some kernel, and the names
-are those of the newest.
+:func:`absent` names an entry, for the kernel that made it, and :func:`kinds_of` gives the same
+kinds for arrays.  If the kernel is not known, types from 22 up count as special uses, as they are
+in some kernel, and the names are those of the newest kernel.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _PSE = 1 << 7
 _PROTNONE = 1 << 8
 _NUMA = 1 << 9  #: of 3.16 to 3.19, with CONFIG_NUMA_BALANCING
 _FRAME = 0x000F_FFFF_FFFF_F000
-#: Bits of a frame number in a swap entry: as wide as a machine's memory may be.
+#: How many bits a frame number in a swap entry has, by the largest memory of a machine.
 _FRAME_BITS = {4: 34, 5: 40}
 #: Types from here up are a special use in some kernel; a marker is one of the topmost two.
 _FIRST_SPECIAL, _FIRST_MARKER, _MOST_MARKER = 22, 30, 7
@@ -56,7 +55,7 @@ class Absent:
 
     kind: as ``walk`` calls it.  name: of its type or marker ("migration_write", "uffd_wp").
     frame: frame number of an entry whose offset is one; None where it has none.
-    assumed: what was taken for granted for the name; "" for nothing.
+    assumed: what was assumed for the name; "" if nothing.
     """
 
     kind: str
@@ -73,7 +72,7 @@ def absent(
 ) -> Absent:
     """Return what an entry with PRESENT=0 is.
 
-    kernel: who made it; None: the newest, which is said in ``assumed``.
+    kernel: the one that made it; None: the newest, which ``assumed`` says.
     kernel_half: it maps an address of the kernel half, which has no swap entries.
     """
     known = kernel or of_rules("saved_dirty")

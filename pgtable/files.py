@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files of entries: streamed in, transformed, streamed out, replaced only when complete.
+"""Files of entries: read as streams, transformed, written as streams, replaced only when complete.
 
 A file is raw little-endian 64-bit entries or a NumPy ``.npy``; for reading,
 either may be compressed.  Memory stays bounded whatever the size.
@@ -30,10 +30,10 @@ __all__ = [
     "transform",
 ]
 
-#: Bytes read, computed and written at a time.  They stay in the second-level cache on their
-#: way from the page cache and back; threads with larger buffers of their own took twice as long.
+#: How many bytes are read, computed and written at a time.  They stay in the second-level cache
+#: meanwhile.  Threads with larger buffers took twice as long.
 CHUNK = 1 << 18
-#: Bytes written until the system is asked to bring them to disk, while more are computed.
+#: After so many bytes the system is asked to write them to disk, while more are computed.
 WRITE_BACK = 1 << 23
 
 
@@ -54,7 +54,7 @@ class EntryFile:
 
     @property
     def header(self) -> bytes:
-        """The ``.npy`` header to repeat for a file alike; nothing where it is no ``.npy``."""
+        """The ``.npy`` header for a file with the same shape; empty if this is no ``.npy``."""
         return npy_header(*self.npy) if self.npy is not None else b""
 
     def read_into(self, buffer: np.ndarray) -> int:
@@ -79,7 +79,8 @@ class EntryFile:
         Raises ValueError, at the latest at the end, where there are not as many as the file
         said when it was opened, or where somebody wrote to it meanwhile.
         """
-        # a page, not 16 bytes into one as NumPy has it: there processors copy a fifth as fast
+        # from the start of a page: 16 bytes into it, where NumPy begins, copying is five times
+        # slower
         buffer = np.frombuffer(mmap.mmap(-1, CHUNK), buffers.ENTRY)
         total = 0
         while n := self.read_into(buffer):
@@ -113,7 +114,7 @@ def open_entries(path: str | os.PathLike[str], raw: bool = False) -> Iterator[En
 
 
 def entries_of(stream: Stream, raw: bool = False) -> EntryFile:
-    """Return the file of entries that a stream is; raises what :func:`open_entries` does."""
+    """Return a stream as a file of entries.  Errors are those of :func:`open_entries`."""
     source = EntryFile(stream)
     size = stream.size
     if stream.head.startswith(MAGIC):
@@ -136,7 +137,7 @@ def entries_of(stream: Stream, raw: bool = False) -> EntryFile:
 
 
 def _refuse_others(stream: Stream) -> None:
-    """Raise ValueError for what is known to be no file of entries."""
+    """Raise ValueError for a file that is known to hold no entries."""
     try:
         stream.refuse()
     except ValueError as error:
@@ -144,7 +145,7 @@ def _refuse_others(stream: Stream) -> None:
 
 
 class _Counted(io.RawIOBase):
-    """Counts what is read of another file."""
+    """Counts the bytes that are read from another file."""
 
     def __init__(self, file: io.RawIOBase):
         self._file, self.total = file, 0
@@ -188,7 +189,7 @@ def transform(
 
 
 def _start_write_back(sink: Sink, start: int, nbytes: int) -> None:
-    """Let the disk begin now, so that syncing at the end finds little left to do."""
+    """Let the disk begin now, so that syncing at the end has little left to do."""
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):  # a pipe has nothing to write back
             os.posix_fadvise(sink.fileno(), start, nbytes, os.POSIX_FADV_DONTNEED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which kernel: what is true of an entry in each version of Linux, as data, with sources.
+"""What is true of entries in each version of Linux, as data, with sources.
 
 ::
 
@@ -14,9 +14,9 @@
     kernel.has("uffd_wp")               # any change of CHANGES
     of_rules("base")                    # the kernel that a rule set stands for where none is named
 
-:data:`CHANGES` is the only table of dates.  A distribution's kernel has changes of later
-versions; where the table does not know, ``assumed`` says what was taken for granted, and
-``find(text, rules=..., swap_layout=...)`` overrides it.
+:data:`CHANGES` is the only table of dates.  A distribution's kernel has changes of later versions.
+If the table does not say, ``assumed`` says what was assumed, and ``find(text, rules=...,
+swap_layout=...)`` overrides it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 Series = tuple[int, ...]
 
 OLDEST: Series = (2, 6, 32)
-#: The newest series whose changes are in :data:`CHANGES`; later ones are taken for it.
+#: The newest series whose changes are in :data:`CHANGES`.  Later series are treated like it.
 NEWEST: Series = (7, 3)
 #: The last series of each major version that has ended.
 _LAST = {3: 19, 4: 20, 5: 19, 6: 19}
@@ -39,14 +39,14 @@ _LAST = {3: 19, 4: 20, 5: 19, 6: 19}
 
 @dataclass(frozen=True)
 class Change:
-    """Something that changed in the encoding of entries.
+    """A change in the encoding of entries.
 
     since: the first series of mainline that has it; until: the first without it again.
     rc: the first release candidate of that series that has it.
     stable: the first release of an older series that has it.
     without: the last release of an older series that is known to be without it, where
         it lies before the one in ``stable`` by more than one.
-    fix: stable series and distributions took it, so that a version alone does not tell.
+    fix: stable series and distributions have it too, so the version alone does not decide.
     """
 
     text: str
@@ -172,7 +172,7 @@ CHANGES: dict[str, Change] = {
 
 @dataclass(frozen=True)
 class SwapLayout:
-    """Where a swap entry keeps its type and its offset; all take ints or uint64 arrays."""
+    """The places of type and offset in a swap entry.  All methods take ints or uint64 arrays."""
 
     name: str
     text: str
@@ -211,7 +211,7 @@ class SwapLayout:
 
     @staticmethod
     def _as(entry: Any, number: int) -> Any:
-        """Return a number of the entry's own type: NumPy mixes no signed ones with uint64."""
+        """Return a number of the entry's type: NumPy combines no signed numbers with uint64."""
         return number if isinstance(entry, int) else entry.dtype.type(number)
 
 
@@ -226,12 +226,12 @@ SWAP_LAYOUTS = {
     )
 }  # fmt: skip
 
-#: What the offset of a marker may have set, by the change that brought it.
+#: Bits of a marker's offset, by the change that introduced them.
 MARKERS = {"marker": (0, "uffd_wp"), "marker_error": (1, "poisoned"), "marker_guard": (2, "guard")}
 
 
 def _types(has: Mapping[str, bool]) -> dict[int, str]:
-    """Number the special swap types as include/linux/swap.h does, every option being on."""
+    """Number the special swap types as include/linux/swap.h does with every option on."""
     names = ["hwpoison"]
     if has["migration_exclusive"]:
         names += ["migration_read", "migration_read_exclusive", "migration_write"]
@@ -252,14 +252,14 @@ def _types(has: Mapping[str, bool]) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel, and what is true of its entries.
+    """A kernel, and what is true of its entries.
 
     release: as it was found in the text; "" where rules stand for a kernel.
     series, stable: (4, 15) and 0 of 4.15.0; stable is None where it is not said.
     rc: number of a release candidate, or None.
     suffix: what a distribution added.
     rules: "base" or "saved_dirty" (also "cow", where an argument said so).
-    assumed: what had to be taken for granted, a sentence each.
+    assumed: what was assumed, a sentence each.
     origin: where the release was found: "--kernel", "OSRELEASE of VMCOREINFO".
     """
 
@@ -278,7 +278,7 @@ class Kernel:
         return self._answer(name)[0]
 
     def _answer(self, name: str) -> tuple[bool, str]:
-        """Return whether it has a change, and what was assumed for that ("" for nothing)."""
+        """Return whether it has a change, and what was assumed for the answer ("" if nothing)."""
         change = CHANGES[name]
         for pattern, first, _ in change.distributions:
             if match := re.match(pattern, self.release):
@@ -314,7 +314,7 @@ class Kernel:
         return False, ""
 
     def _concerned(self, name: str) -> bool:
-        """Tell whether lacking a fix means anything for this kernel."""
+        """Tell whether a fix makes a difference for this kernel."""
         return name != "pmd_modify_fixed" or self.series >= CHANGES["saved_dirty"].since
 
     @property
@@ -334,7 +334,7 @@ class Kernel:
 
     @property
     def variant(self) -> str:
-        """What its helpers do otherwise than the newest of its rules (engines/switches.py)."""
+        """How its helpers differ from the newest kernel of its rules (engines/switches.py)."""
         if self.pmd_modify_drops_dirty:
             return "drops_dirty"
         if self.inverted:
@@ -352,7 +352,7 @@ class Kernel:
 
     @cached_property
     def types(self) -> dict[int, str]:
-        """What the special swap types stand for; lower ones are numbers of swap areas.
+        """The meanings of the special swap types.  Lower types are numbers of swap areas.
 
         It holds with all of CONFIG_MIGRATION, MEMORY_FAILURE, DEVICE_PRIVATE and PTE_MARKER.
         """
@@ -396,7 +396,7 @@ class Kernel:
 
     @property
     def title(self) -> str:
-        """Name it and where its name was found, in a line."""
+        """Return its name, and where the name was found, in a line."""
         name = f"Linux {self.release}" if self.release else f"the newest kernel of {self.rules}"
         return f"{name} ({self.origin})" if self.origin else name
 
@@ -431,7 +431,7 @@ def find(
 
     text: a release ("4.15.0-29-generic", "6.8", "v6.6-rc3"), or a line with one in it:
         ``Linux version ...``, ``OSRELEASE=...``, ``uname -a``.
-    rules, swap_layout: what an argument says, whatever the version says.
+    rules, swap_layout: override what the version says.
     origin: where the text was found.
 
     Raises ValueError for a text without a release, for kernels before 2.6.32, for series
@@ -521,12 +521,12 @@ def _layout(kernel: Kernel) -> tuple[str, str]:
     return "bit9", ""
 
 
-#: The kernel that a rule set stands for where none is named: the newest with these rules.
+#: The kernel that a rule set stands for if none is named: the newest with these rules.
 _OF_RULES: dict[str, Series] = {"base": (6, 5), "saved_dirty": (7, 3), "cow": (7, 3)}
 
 
 def of_rules(rules: str) -> Kernel:
-    """Return the kernel whose encodings go with a rule set where no version is known.
+    """Return the kernel that a rule set stands for if no version is known.
 
     Raises ValueError for rules that do not exist.
     """
@@ -541,7 +541,7 @@ _OF_LAYOUTS: dict[str, Series] = {"bit9": (4, 7), "bit10": (3, 19), "bit14": (4,
 
 
 def of_layout(name: str) -> Kernel:
-    """Return the kernel whose encodings go with a swap layout where no version is known.
+    """Return the kernel that a swap layout stands for if no version is known.
 
     Raises ValueError for a layout that does not exist.
     """

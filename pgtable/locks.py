@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Locks that a forked child does not find taken by a thread that it does not have."""
+"""Locks that are safe across forks: a child never finds one held by a thread of its parent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def lock_across_forks() -> Any:
-    """Return a lock (an RLock) for the life of the process; a fork waits until it is free."""
+    """Return an RLock for the life of the process.  A fork waits until it is free."""
     lock = threading.RLock()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory for results: in huge pages, where the system has them.
+"""Memory for results, in huge pages if the system has them.
 
-A result is written once, so that what it costs is mostly the first touch of its pages: in
-pages of 4 KiB that takes several times as long as writing does.  NumPy asks for huge pages
-too, but its arrays begin and end within one, and those of less than 4 MiB get none.
+A result is written once, so most of its time is the first touch of its pages.  With pages of 4 KiB
+that takes several times as long as the writing.  NumPy asks for huge pages, too, but its arrays
+begin and end within one, and arrays below 4 MiB get none.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _LINE = 64
 def empty_columns(rows: int, dtypes: dict[str, Any]) -> dict[str, np.ndarray]:
     """Return uninitialised arrays of one length that lie in one piece of memory.
 
-    rows: their length; dtypes: of each, by name.  Memory that is not written to is never
-    made; it is given back when the last of the arrays is gone.
+    rows: their length; dtypes: those of the arrays, by name.  The system provides only memory that
+    is written to.  It is freed with the last of the arrays.
 
-    Raises MemoryError where the system refuses so much.
+    Raises MemoryError if the system refuses so much memory.
     """
     starts, size = {}, 0
     for name, dtype in dtypes.items():
@@ -46,7 +46,7 @@ def empty(rows: int, dtype: Any) -> np.ndarray:
 def _empty(rows: int, dtype: Any) -> np.ndarray:
     try:
         return np.empty(rows, dtype)
-    except ValueError:  # more than an address space holds
+    except ValueError:  # larger than an address space
         raise MemoryError(f"{rows} rows do not fit in memory") from None
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Entries as people and kernels write them.
 
-Kernels, crash and QEMU print entries in hexadecimal without ``0x``, Python and shells take
-bare digits for decimal.  What can be only one of the two is read; what can be both is refused.
+Kernels, crash and QEMU print entries in hexadecimal without ``0x``.  Python and shells take digits
+without a prefix as decimal.  A number that can be only one of the two is read.  A number that can
+be both is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 
 #: Hexadecimal digits of a whole entry, as ``%016lx`` prints it.
 WHOLE = 16
-#: Digits that kernels fill up with zeros to: of those, "0b" may be the first two.
+#: Kernels pad with zeros to so many digits.  Then "0b" may be the first two of them.
 _PADDED = (8, WHOLE)
 _WORD = 1 << 64
 
@@ -21,7 +22,7 @@ _UNDERSCORES = re.compile(r"(?<=[0-9a-fA-FxXoObB])_(?=[0-9a-fA-F])")
 
 
 class AmbiguousNumberError(ValueError):
-    """Digits that are one number in decimal and another in hexadecimal."""
+    """Digits that mean different numbers in decimal and in hexadecimal."""
 
 
 def parse_entry(text: str) -> int:
@@ -57,5 +58,5 @@ def parse_entry(text: str) -> int:
 
 
 def _decimal(digits: str) -> int:
-    """Return a number of decimal digits; thousands of them are too large anyway."""
+    """Return the number of decimal digits.  Thousands of digits are too large anyway."""
     return int(digits) if len(digits) < 1000 else _WORD

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Headers of NumPy's ``.npy``, read with suspicion: they come from other people.
+"""Headers of NumPy's ``.npy``, which may be hostile.
 
-NumPy's own reader evaluates what stands there before it looks at it, and lets some errors
-of that through.  Nothing is ever unpickled here.  Source: numpy/lib/format.py.
+NumPy's own reader evaluates a header before it checks it, and some of the errors escape.  This
+reader never unpickles anything.  Source: numpy/lib/format.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 MAGIC = b"\x93NUMPY"
 #: (bytes of the length, its format) by version.
 _LENGTHS = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}
-#: NumPy's own limit on a header that it will read; ours have 118.
+#: NumPy's own limit for a header, in bytes; ours have 118.
 _MAX_HEADER = 10_000
 #: Dimensions that an array can have, and bytes.
 _MAX_DIMENSIONS = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files written: replaced only when complete, or, what cannot be replaced, in order and in full.
+"""Writes files.  A file is replaced only when complete; pipes and devices are written in order.
 
-A file is written under no name at all, synced to disk, named and renamed.  Where the file
-system has no unnamed files it has a temporary name and a lock; what an earlier process left
-that was killed is known by its lock, which nobody holds any more.
+A file is written without a name, synced to disk, named and renamed.  If the file system has no
+unnamed files, it gets a temporary name and a lock.  A file that a killed process left is known by
+its lock, which no process holds any more.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ STDOUT = "standard output"
 #: Ends of temporary names, and how much of the target's own name they have.
 _SUFFIX = ".pgtable-tmp"
 _KEPT_BYTES = 150
-#: What gives a program rights of its own: never passed on to other content.
+#: Attributes that give a program rights.  They are never copied to other content.
 _CAPABILITY = "security.capability"
 
 
 class ReaderGoneError(OSError):
-    """Nobody reads what was to be written to a pipe."""
+    """The reader of a pipe has closed it."""
 
 
 class Sink(io.RawIOBase):
@@ -59,7 +59,7 @@ class Sink(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Tell whether one may go back: in what will replace a file, nowhere else."""
+        """Tell whether seeking is possible: only in a file that will replace another."""
         return self._replaces
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -91,7 +91,7 @@ class Sink(io.RawIOBase):
         return total
 
     def close(self) -> None:
-        """Close the descriptor; an error of the disk may come to light only now."""
+        """Close the descriptor.  Some errors of the disk are reported only now."""
         if not self.closed:
             super().close()
             try:
@@ -153,7 +153,7 @@ def _inherited_sink(path: str | os.PathLike[str], number: int) -> Iterator[Sink]
 
 
 class _Replacement:
-    """A file on its way to take the place of another."""
+    """A file that will replace another one."""
 
     def __init__(self, target: Path, before: os.stat_result | None, asked: str):
         self._target, self._before, self._asked = target, before, asked
@@ -180,7 +180,7 @@ class _Replacement:
         finally:
             self._close_directory()
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = self._asked  # a full disk: the write knew no name
+            error.filename = self._asked  # a full disk: the error has no file name
 
     def _close_directory(self) -> None:
         if self._directory >= 0:
@@ -188,7 +188,7 @@ class _Replacement:
             self._directory = -1
 
     def _create(self) -> int:
-        """Open a file that has no name yet, or one with a lock; nobody else may read it."""
+        """Open a file without a name, or one with a lock.  No other user may read it."""
         # a new file gets the mode that the umask and the directory's ACL give
         mode = 0o666 if self._before is None else 0o600
         flags = os.O_WRONLY | os.O_CLOEXEC
@@ -205,7 +205,7 @@ class _Replacement:
             descriptor = os.open(
                 self._name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=self._directory
             )
-            # before it had its lock, somebody may have taken it for abandoned
+            # before it had its lock, another process may have removed it as abandoned
             _lock(descriptor)
             if os.fstat(descriptor).st_nlink:
                 return descriptor
@@ -240,7 +240,7 @@ class _Replacement:
             self._name = None
 
     def _remove_abandoned(self) -> None:
-        """Remove what processes that were killed left of earlier tries to write this file."""
+        """Remove temporary files of this file that killed processes left."""
         prefix = _prefix(self._target)
         with os.scandir(self._directory) as entries:
             names = [
@@ -258,8 +258,8 @@ def _prefix(target: Path) -> str:
 
 
 def _lock(descriptor: int) -> None:
-    """Show that the process which writes a file lives; the lock ends with it."""
-    with contextlib.suppress(OSError):  # some network file systems have none
+    """Lock a file, to show that its writer is alive.  The lock ends with the process."""
+    with contextlib.suppress(OSError):  # some network file systems have no locks
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

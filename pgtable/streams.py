@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Files as streams of bytes: opened once, read from start to end, decompressed on their way.
 
-A pipe gives each byte once, so what a file is must be told from bytes that are kept.
+A pipe gives each byte once, so the first bytes are kept to find out what a file is.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Stream(io.RawIOBase):
         self.name = name
         self._file = file
         self._status = os.fstat(file.fileno())
-        # files of /proc have a size of 0, whatever they hold
+        # files of /proc always have a size of 0
         self._watched = stat.S_ISREG(self._status.st_mode) and self._status.st_size > 0
         self.regular = stat.S_ISREG(self._status.st_mode)
         self.packed = ""
@@ -50,7 +50,7 @@ class Stream(io.RawIOBase):
         self._look()
 
     def _look(self) -> None:
-        """Tell what the file is, and what is in it if it is compressed."""
+        """Find out what the file is and, if it is compressed, what is in it."""
         self.head = self._peek(HEAD)
         self.container = recognise(self.head)
         if self.container is not None and self.container.group == COMPRESSED:
@@ -64,9 +64,9 @@ class Stream(io.RawIOBase):
         self.packed, self.size = kind, None
 
     def _peek(self, n: int) -> bytes:
-        """Return the first bytes, which will be read once more."""
+        """Return the first bytes; reading gives them again."""
         if self.size is not None:
-            # a page read from its start: elsewhere processors copy a fifth as fast
+            # from the start of a page: elsewhere copying is five times slower
             at = self._file.seek(0, os.SEEK_CUR)
             head = read_fully(self._source, n)
             self._file.seek(at)
@@ -110,7 +110,7 @@ class Stream(io.RawIOBase):
 
 
 class _Rest(io.RawIOBase):
-    """What was read ahead, and then the rest."""
+    """First the bytes that were read ahead, then the rest."""
 
     def __init__(self, file: io.RawIOBase, pushed: bytes):
         self._file, self._pushed = file, pushed
@@ -128,13 +128,13 @@ class _Rest(io.RawIOBase):
 
 
 def refusal(container: Container, name: str, packed: str) -> str:
-    """Return the message for what is not read, in the compression that it had."""
+    """Return the message for a container that is not read, with its compression."""
     inside = f"has {container.what} in it" if packed else f"is {container.what}"
     return f"{name}: {inside}; {container.mend}"
 
 
 def read_some(file: io.RawIOBase, view: memoryview) -> int:
-    """Read once; a descriptor that is set not to block is waited for."""
+    """Read once.  If the descriptor does not block, wait until it is ready."""
     while (got := file.readinto(view)) is None:
         select.select([file], [], [])
     return got

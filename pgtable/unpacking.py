@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Compressed streams, decompressed piece by piece.
 
-Memory stays bounded, however much a small file expands to.  A stream that ends too early, is
-damaged, or has something behind it is an error: none of its content may pass for all of it.
+Memory stays bounded, even if a small file expands to much data.  A stream that ends too early, is
+damaged, or has other data behind it is an error: a part must not pass for the whole.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-#: Memory that a decompressor may take for what it refers back to: xz -9 takes 65 MiB.
+#: How much memory a decompressor may take for its window: xz -9 takes 65 MiB.
 MEMORY = 1 << 30
 #: Bytes decompressed at a time.
 _PIECE = 1 << 18
 #: Bytes read at a time.
 _READ = 1 << 16
-#: zstd cannot be told where to stop: so much of it expands to 32 MiB at most.
+#: zstd has no limit for one step: so many bytes expand to 32 MiB at most.
 _ZSTD_FEED = 1 << 10
 
 
 class _Stepwise:
-    """A decompressor of the standard library that says itself when it needs more."""
+    """A decompressor of the standard library that says when it needs more input."""
 
     def __init__(self, decoder: Any):
         self._decoder = decoder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command line.  One module a command, with nothing in it but arguments and printing.
+"""The command line.  Each command is a module, which only has arguments and printing.
 
 A command module has ``HELP`` (one line), ``EXAMPLES`` (shown below its help),
 ``add_arguments(parser)`` and ``run(args)``, which returns the exit code: 0 done,
@@ -26,13 +26,13 @@ COMMANDS = (
     *("walk", "audit", "diff", "spaces", "frames", "bench"),
 )
 
-#: Commands of a command that have a module of their own.
+#: Subcommands that have a module of their own.
 SUBCOMMANDS: dict[tuple[str, ...], str] = {("bench", "compare"): "bench_compare"}
 
-#: What bad input raises; anything else is a bug and shows its traceback.
+#: Errors of bad input.  Any other error is a bug and shows its traceback.
 USER_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, MemoryError)
 
-#: What writing raises where there is no more room.
+#: Errors of writing if there is no more room.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         prepare_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
-    # one command needs only its own modules; help, and what is none, needs all
+    # a command needs only its own module; help, and a wrong name, need all
     asked = [name for name in COMMANDS if name in argv[:1]]
     if tuple(argv[:2]) in SUBCOMMANDS:
         asked = [" ".join(argv[:2])]
@@ -96,11 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     try:
         if sys.stdout is None:
-            # said before anything is replaced, not when the result is to be told
+            # reported before anything is replaced, not when the result is printed
             raise ValueError("standard output is closed; where it is not wanted: > /dev/null")
         code = args.run(args)
     except BrokenPipeError:
-        # the reader of our output has seen enough; nothing more may be written to it
+        # the reader has closed the pipe, so nothing more may be written to it
         discard_output()
         return 0
     except AttributeError as error:
@@ -117,7 +117,7 @@ def _run(args: argparse.Namespace) -> int:
 def _failed(error: Exception) -> int:
     text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
-        # every file that we write names itself; what has no name was printed
+        # errors of files have a name; an error without a name is of standard output
         full = "standard output" if error.errno in _FULL else None
         if name := error.filename or full:
             text = f"{os.fsdecode(name)}: {error.strerror}"

@@ -20,7 +20,7 @@ from .working import Working
 
 
 def census_all_spaces(args: argparse.Namespace) -> int:
-    """Run the command on all spaces: one report, what they share counted once."""
+    """Run the command on all spaces.  There is one report, and shared tables count once."""
     refuse_one_space(args)
     with Working("census"), open_from(args.input, args) as image:
         spaces = image.spaces()

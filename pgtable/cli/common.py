@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What several commands share: engine options, tables, JSON, progress."""
+"""Functions of several commands: engine options, tables, JSON, progress."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def kernel_of(args: argparse.Namespace) -> Kernel | None:
 
 
 def kernel_lines(kernel: Kernel | None) -> list[str]:
-    """Say which kernel was taken, from where, what is true of it, and what that assumes."""
+    """Print which kernel was taken, from where, what is true of it, and what is assumed."""
     if kernel is None:
         return []
     return [f"kernel: {kernel.title}: {kernel.text}", *(f"note: {why}" for why in kernel.assumed)]
@@ -139,7 +139,7 @@ def tree_of(text: str, shstk: bool | None = None, **options: Any) -> Engine:
 def tree_and_warnings(
     text: str, shstk: bool | None = None, **options: Any
 ) -> tuple[KernelTreeEngine, list[str]]:
-    """Return what :func:`tree_of` does, and what it would warn of."""
+    """Return the engine of :func:`tree_of`, and its warnings."""
     from ..kernel_trees import kernel_tree  # noqa: PLC0415 - few commands get here
 
     path, switched, config = split_switches(text)
@@ -190,7 +190,7 @@ def print_json(value: Any, file: TextIO | None = None) -> None:
 
 
 def warn(text: str) -> None:
-    """Say on standard error what a user should know although the command goes on."""
+    """Print a note on standard error.  The command goes on."""
     print(f"pgtable: warning: {text}", file=sys.stderr)
 
 

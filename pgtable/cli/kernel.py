@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_or_explain(args: argparse.Namespace) -> int:
-    """Run the subcommand; headers that nobody foresaw end in an error of one line."""
+    """Run the subcommand.  Unexpected headers give an error of one line."""
     try:
         return args.run_kernel(args)
     except (TypeError, AssertionError, LookupError, ArithmeticError, RecursionError) as error:
@@ -161,7 +161,7 @@ def _seconds(text: str) -> float:
 
 
 def _tree(args: argparse.Namespace, text: str) -> KernelTreeEngine:
-    # what is checked is what was compiled of the text, not what was proved of it
+    # the checks are about the compiled text, not about proved forms
     engine = tree_of(text, **_options(args))
     assert isinstance(engine, KernelTreeEngine)
     if args.verbose:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Standard input, output and error: some may be closed, full, or read by nobody."""
+"""Standard input, output and error, which may be closed, full, or without a reader."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def flush_output(code: int, failed: Callable[[Exception], int]) -> int:
 
 
 def discard_output() -> None:
-    """Let what is still to be printed go nowhere."""
+    """Discard all that is still to be printed."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

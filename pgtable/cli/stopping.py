@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Signals that end a program: they become an exception, so that everything is cleaned up."""
+"""Makes an exception of signals that end a program, so that everything is cleaned up."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from .._early import end_at_once
 
-#: What ends a process that does nothing about it, and can be caught.  SIGQUIT is left alone: who
-#: sends it wants the process as it stands.
+#: Signals that end a process by default and can be caught.  SIGQUIT is left out: its sender
+#: wants a core dump of the process as it is.
 FATAL = tuple(
     getattr(signal, name)
     for name in (
@@ -61,6 +61,6 @@ class Stopping:
             signal.signal(number, before)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if not self._stopped:  # a second one shall not cut the clean-up short
+        if not self._stopped:  # a second signal must not interrupt the clean-up
             self._stopped = True
             raise Stopped(number)

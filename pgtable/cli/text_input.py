@@ -9,7 +9,7 @@ from .. import bits
 from ..images.text import Text, as_text, parse
 from ..streams import open_stream
 
-#: Longer texts are refused: all of it is in memory at once.
+#: Longer texts are refused, since the whole text is in memory.
 MAX_TEXT = 1 << 28
 _PIECE = 1 << 20
 #: What may be read, by the name that containers have for it.
@@ -51,7 +51,7 @@ def _read(name: str) -> bytes:
 
 
 def remarks(text: Text) -> Iterator[str]:
-    """Yield what the text does not say, and what was passed over."""
+    """Yield what the text does not say, and what was skipped."""
     for name, lost in text.lost.items():
         yield f"{name} does not print: {lost}"
     yield from text.notes

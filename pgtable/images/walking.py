@@ -376,7 +376,7 @@ def report_all(walk: Walked, native: NativeWalk, everywhere: int) -> None:
 
 
 def _report_shared(walk: Walked) -> None:
-    """WalkReport pages that are reached more than once, at whatever level."""
+    """Report pages that are reached more than once, at whatever level."""
     tables = walk.tables
     ordered = np.sort(tables.pa)
     if not np.any(ordered[1:] == ordered[:-1]) and not np.any(tables.reached > 1):

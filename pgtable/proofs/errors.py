@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What proofs raise."""
+"""Errors of proofs."""
 
 from __future__ import annotations
 
 
 class RefusedError(Exception):
-    """What cannot be made a term or be decided; says why, and never counts as proved."""
+    """Something that cannot become a term, or cannot be decided.  It never counts as proved."""
 
 
 class ProveUnavailableError(ImportError):
-    """The packages of the extra ``prove`` are not installed; says how to get them."""
+    """The packages of the extra ``prove`` are not installed.  The message says how to get them."""

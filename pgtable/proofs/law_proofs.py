@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The laws of pgtable.checks, proved of a tree's helpers for every input.
 
-Their own text runs on terms.  What a known exception excuses is excused here too.
+The text of the laws runs on terms.  Known exceptions are excused here, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .machine import PLAIN, SHSTK
 from .results import Proof, in_words
 from .solving import Question
 
-#: What is said of a result that does not depend on the processor.
+#: The setting of a result that does not depend on the processor.
 BOTH = "shadow stacks on or off"
 
 
@@ -91,7 +91,7 @@ def prove_laws(
 
 
 def told_once(found: Iterable[Proof]) -> Iterator[Proof]:
-    """Give what is the same in both settings of the processor once."""
+    """Yield proofs once if they are the same in both settings of the processor."""
     groups: dict[Any, list[Proof]] = {}
     for each in found:
         what = (each.law, each.helper, each.with_, each.status, each.reason, each.inputs)
@@ -110,7 +110,7 @@ class _LawProof:
         self.inputs = [ENTRY, *([ARGUMENT] if case.two_words else [])]
 
     def proof(self, decided: dict[int, Question]) -> Proof:
-        """Return what was found; ``decided`` has what was asked before."""
+        """Return the proof.  ``decided`` has the answers to former questions."""
         try:
             goal, outcome = self._goal()
             if goal.get_id() in decided:

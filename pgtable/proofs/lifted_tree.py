@@ -18,10 +18,10 @@ from .machine import HelperMachine
 
 ENTRY, ARGUMENT = z3.BitVecs("entry argument", 64)
 
-#: As kernels are compiled: without the registers that belong to user mode.
+#: Flags as for kernels: without the registers that belong to user mode.
 FLAGS = "-O2 -mno-mmx -mno-sse -mno-sse2 -mno-avx"
 
-#: What the numbers of gives_<id>() in csrc/kernel_tree/scalars.h are.
+#: The types behind the numbers of gives_<id>() in csrc/kernel_tree/scalars.h.
 _GIVES = ("pte", "pmd", "pud", "p4d", "pgd", "val", "swp", "val", "test")
 
 
@@ -30,7 +30,7 @@ class LiftedTree:
 
     terms: by name, for helpers that could be lifted.
     refused: why the others could not.
-    paths: how many ways there are through all of them.
+    paths: the number of paths through all of them.
     """
 
     def __init__(

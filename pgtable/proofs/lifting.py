@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Machine code of a small function -> a term: what it gives for every input, on all paths.
+"""Makes a term of the machine code of a small function: its result for every input, on all paths.
 
-pyvex turns machine code into VEX, block by block; this runs VEX on terms instead of
-numbers.  Where a branch depends on the input, both ways are gone.  Nothing is
-approximated: an operation, an address or a loop that is not understood raises
-RefusedError, and so does a result that depends on more than the input and what is
-known of the machine.
+pyvex translates machine code to VEX, block by block, and this module runs VEX on terms instead of
+numbers.  If a branch depends on the input, both paths are followed.  Nothing is approximated: an
+operation, an address or a loop that is not understood raises RefusedError.  So does a result that
+depends on more than the input and the known parts of the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .linked_library import Library
 from .machine import HelperMachine
 from .operations import Bits
 
-logging.getLogger("pyvex").setLevel(logging.CRITICAL)  # what cannot be decoded is told by us
+logging.getLogger("pyvex").setLevel(logging.CRITICAL)  # this module reports what cannot be decoded
 
 ARCH = pyvex.ARCH_AMD64
 #: The registers of the first arguments of a function, in order.
@@ -32,14 +31,14 @@ _AT: dict[str, int] = {
     name: ARCH.get_register_offset(name) for name in (*ARGUMENTS, "rax", "rsp", "dflag")
 }
 
-#: Where the stack of a function is, and where it returns to: nothing of a library is there.
+#: Addresses of the stack and of the return.  Nothing of a library lies there.
 STACK = 0x7FFF_F000_0000
 RETURN = 0x7FFE_0000_0000
 
-#: More than any helper takes; a loop that does not end comes this far.
+#: More steps than any helper takes.  Only an endless loop comes this far.
 MOST_BLOCKS, MOST_PATHS = 4000, 128
 
-#: What VEX does not know and we do: rdpkru, which reads the rights of protection keys.
+#: An instruction that VEX does not have: rdpkru, which reads the rights of protection keys.
 _RDPKRU = b"\x0f\x01\xee"
 
 _BITS = {"Ity_I1": 1, "Ity_I8": 8, "Ity_I16": 16, "Ity_I32": 32, "Ity_I64": 64, "Ity_I128": 128}
@@ -47,14 +46,14 @@ _BITS |= {"Ity_V128": 128, "Ity_V256": 256, "Ity_F64": 64, "Ity_F32": 32}
 
 
 class Path(NamedTuple):
-    """One way through a function."""
+    """One path through a function."""
 
-    condition: z3.BoolRef  #: of the inputs that go this way
+    condition: z3.BoolRef  #: the conditions of inputs that take this path
     result: Any
 
 
 class _RegisterState:
-    """Registers, memory and what was assumed on the way to an address."""
+    """Registers, memory and conditions on the way to an address."""
 
     def __init__(
         self,
@@ -69,20 +68,20 @@ class _RegisterState:
         self.conditions = conditions
 
     def on(self, at: int, *more: z3.BoolRef) -> _RegisterState:
-        """Return the state at another address, with more assumed."""
+        """Return the state at another address, with more conditions."""
         return _RegisterState(
             at, dict(self.registers), dict(self.memory), (*self.conditions, *more)
         )
 
     def read(self, place: int, width: int) -> Bits:
-        """Return bits of the registers, which lie one behind the other as VEX has them."""
+        """Return bits of the registers, which VEX has one after the other."""
         first, shift = place & ~7, (place & 7) * 8
         words = [self._word(first + 8 * i) for i in range((shift + width + 63) // 64)]
         whole = words[0] if len(words) == 1 else z3.Concat(*reversed(words))
         return operations.part(whole, shift, width)
 
     def write(self, place: int, term: Bits) -> None:
-        """Put bits into the registers; all around them stays."""
+        """Set bits of the registers.  Other bits stay the same."""
         width, first, shift = term.size(), place & ~7, (place & 7) * 8
         if shift == 0 and width == 64:
             self.registers[first] = term
@@ -111,14 +110,14 @@ class Lifter:
         self.library = library
         self.machine = machine
         self._blocks: dict[int, Any] = {}
-        # nothing is assumed of the machine here: a way more than there is does no harm
+        # nothing is assumed of the machine here: a path that no input takes does no harm
         self._solver = z3.SimpleSolver()
         self._solver.set("timeout", 10_000)
 
     def word(self, name: str, arguments: Sequence[Bits]) -> tuple[Bits, int]:
-        """Return what a function gives in rax, as one term, and how many paths it has.
+        """Return a function's result in rax, as one term, and the number of its paths.
 
-        Raises RefusedError where that cannot be known.
+        Raises RefusedError if it cannot be found out.
         """
         start = self.library.symbols.get(name)
         if start is None:
@@ -135,7 +134,7 @@ class Lifter:
         result: Callable[[_RegisterState], Any],
         memory: dict[int, Bits] | None = None,
     ) -> list[Path]:
-        """Return every way from an address until it returns; together they take every input."""
+        """Return all paths from an address to the return.  Together they take every input."""
         registers: dict[int, Bits] = {
             _AT["rsp"]: z3.BitVecVal(STACK, 64),
             _AT["dflag"]: z3.BitVecVal(1, 64),
@@ -159,7 +158,7 @@ class Lifter:
         return found
 
     def _require_all_inputs(self, paths: list[Path]) -> None:
-        """Raise RefusedError unless every input goes one of the ways."""
+        """Raise RefusedError unless every input takes one of the paths."""
         if len(paths) == 1 and z3.is_true(z3.simplify(paths[0].condition)):
             return
         if self._solver.check(z3.Not(z3.Or(*(path.condition for path in paths)))) != z3.unsat:
@@ -201,7 +200,7 @@ class Lifter:
         return [*after, state.on(to)]
 
     def _possible(self, state: _RegisterState, condition: z3.BoolRef) -> bool:
-        """Tell whether some input gets here with that condition; not known counts as yes."""
+        """Tell whether some input gets here with that condition; "unknown" counts as yes."""
         return self._solver.check(*state.conditions, condition) != z3.unsat
 
     def _known_instruction(self, state: _RegisterState, place: Bits) -> _RegisterState:
@@ -296,7 +295,7 @@ class _BlockRun:
                 raise RefusedError(f"has {tag} of VEX, which is not known here")
 
     def _compare_and_swap(self, statement: Any) -> None:
-        """Do lock cmpxchg: there is one processor, so nobody comes between."""
+        """Run lock cmpxchg.  There is only one processor, so nothing comes between."""
         address = self._address(statement.addr)
         new, expected = self.value(statement.dataLo), self.value(statement.expdLo)
         old = self.lifter.load(self.state, address, new.size())

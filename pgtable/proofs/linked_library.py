@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A linked library as bytes at addresses: nothing of it is loaded or run."""
+"""A linked library as bytes at addresses.  It is not loaded or run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Library:
 
 
 def _relocations(file: ELFFile) -> dict[int, int]:
-    """Return the words that loading puts somewhere, with the library at address 0."""
+    """Return the words that loading changes, for the library at address 0."""
     words = {}
     for name in (".rela.dyn", ".rela.plt"):
         section: Any = file.get_section_by_name(name)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The machine that helpers run on, as terms: what is free, and what is assumed of it.
+"""The machine that helpers run on, as terms: which properties are free, and which are assumed.
 
-A kernel settles these while it boots; compiled helpers read them from variables.
+A kernel sets these while it boots, and compiled helpers read them from variables.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class HelperMachine:
 
     feature: where the bit of shadow stacks is in boot_cpu_data, counted in bits;
         None: nowhere.
-    read: the variables that helpers read, with what is taken for them.
+    read: the variables that helpers read, and the terms for them.
     """
 
     names = frozenset(str(term) for term in (SHSTK, PHYSICAL_MASK, ENCRYPTION, PKRU))

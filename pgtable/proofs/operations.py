@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The operations of VEX, the language that pyvex makes of machine code, on terms of z3.
+"""The operations of VEX, the language that pyvex translates machine code to, on terms of z3.
 
-Bits are terms of width 1, as in VEX.  What is not listed here is refused by name.
+Bits are terms of width 1, as in VEX.  Other operations are refused by name.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _counted(what: str, a: Bits) -> Bits:
     if what == "PopCount":
         return z3.Sum([z3.ZeroExt(width - 1, z3.Extract(i, i, a)) for i in places])
     count = z3.BitVecVal(width, width)
-    # the last that is looked at decides
+    # the last bit that is tested decides
     for i in reversed(places) if what == "Ctz" else places:
         is_set = z3.Extract(i, i, a) == 1
         count = z3.If(is_set, z3.BitVecVal(i if what == "Ctz" else width - 1 - i, width), count)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Helpers proved equal to others for every input, or refuted with the smallest one."""
+"""Proves helpers equal to others for every input, or refutes it with the smallest input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OWN = {"cow": ("_mkcow", "_clear_cow"), "saved_dirty": ("_mksaveddirty", "_clea
 
 
 class Expected(NamedTuple):
-    """What a helper is held to."""
+    """What a helper is compared with."""
 
     term: z3.BitVecRef
     info: HelperInfo
@@ -121,7 +121,7 @@ def _expectations(
     against: str | os.PathLike[str] | LiftedTree | None,
     options: dict[str, Any],
 ) -> _Expectations:
-    """Return what each helper is held to, whose that is, and what of it is refused."""
+    """Return what each helper is compared with, the name of that, and what is refused."""
     if against is None or (against in RULES and not Path(str(against)).is_dir()):
         rules = _rules_of(subject) if against is None else str(against)
         return _of_reference(rules, subject)

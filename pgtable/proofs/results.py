@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What proofs come to: proved, refuted with the smallest input, or refused with the reason."""
+"""Results of proofs: proved, refuted with the smallest input, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..engines.interface import HelperInfo
 from .machine import PLAIN_SAID
 from .solving import DifferenceCondition, Literal, Question
 
-#: What can come of a proof.
+#: The possible results of a proof.
 STATUSES = ("proved", "refuted", "refused")
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found out of one helper.
+    """The result for one helper.
 
     status: "proved" (equal for every input), "refuted" or "refused".
-    reason: of what is refused; assuming: what was assumed of the machine besides.
-    inputs, results: the smallest input that differs and what both sides make of it.
+    reason: why it is refused; assuming: what else was assumed of the machine.
+    inputs, results: the smallest input that differs, and both results.
     condition: for which inputs they differ, in words; bits: where results can differ.
-    question: whether an input differs, as the solver was asked.
+    question: the question to the solver, whether an input differs.
     """
 
     helper: str
@@ -82,7 +82,7 @@ class Proofs(Report, Sequence[Proof]):
     found: tuple[Proof, ...]
     without: tuple[str, ...]  #: helpers that only the subject has
     assumptions: tuple[str, ...]
-    paths: int  #: how many ways there are through the helpers that were lifted
+    paths: int  #: the number of paths through the lifted helpers
     laws: tuple[Proof, ...] = ()  #: of every law, helper and setting, where they were asked for
 
     def __getitem__(self, index: Any) -> Any:
@@ -111,7 +111,7 @@ class Proofs(Report, Sequence[Proof]):
 
     @property
     def clean(self) -> bool:
-        """Whether no helper differs; what is refused is no difference."""
+        """Whether no helper differs.  Refused helpers do not count."""
         return not self.refuted
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Is something so for every input?  If not: for which, and which is the smallest?"""
+"""Asks a solver whether something is true for every input, and for which it is not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import RefusedError
 Bits: TypeAlias = z3.BitVecRef
 Truth: TypeAlias = z3.BoolRef
 
-#: More cases than this make no condition that somebody would read.
+#: With more cases, nobody would read the condition.
 MOST_CASES = 6
 
 
@@ -26,7 +26,7 @@ class Literal(NamedTuple):
 
 
 class DifferenceCondition(NamedTuple):
-    """When two results differ: in any of these cases, each of which fixes some bits."""
+    """When two results differ: in any of these cases.  Each case fixes some bits."""
 
     cases: tuple[tuple[Literal, ...], ...]
     exact: bool  #: the cases are all there are; else some of them
@@ -58,7 +58,7 @@ class Question:
 
     def smt2(self) -> str:
         """Return the question as SMT-LIB 2: ``unsat`` is the proof that no input has the goal."""
-        plain = z3.Solver()  # one that has solved writes down what it made of the question
+        plain = z3.Solver()  # a solver that has solved a question writes its own version of it
         plain.add(*self._assumptions, self.goal)
         return f"(set-logic QF_BV)\n{plain.to_smt2()}"
 
@@ -69,7 +69,7 @@ class Question:
         """
         fixed: list[Truth] = []
         for variable in variables:
-            # the lowest of a number of bits is found bit by bit, from above
+            # the lowest input with this number of bits is found bit by bit, from the highest
             fixed.append(self._count(variable) == self._fewest(variable, fixed))
             model = self._known_answer(fixed)
             for bit in reversed(range(variable.size())):

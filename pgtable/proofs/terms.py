@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Terms that are written like numbers, so that the reference's own text runs on them."""
+"""Terms with the operators of numbers, so that the text of the reference runs on them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .machine import ENCRYPTION, PHYSICAL_MASK
 
 
 class _Single:
-    """What laws take for an array: one element that stands for every one."""
+    """An array for laws: one element that stands for all."""
 
-    __array_ufunc__ = None  # NumPy's numbers leave operators to us
+    __array_ufunc__ = None  # so that NumPy's numbers use the operators of this class
     shape = ()
 
     def any(self) -> bool:
-        """Tell whether some element may be something: that is not known here."""
+        """Raise an error: whether some element is true is not known here."""
         return True
 
     def __array_function__(self, function: Any, _types: Any, args: Any, _kwargs: Any) -> Any:
@@ -89,7 +89,7 @@ class Word(_Single):
     __add__ = __radd__ = _operator(lambda a, b: a + b)
     __sub__, __rsub__ = _operator(lambda a, b: a - b), _reversed(lambda a, b: a - b)
     __lshift__ = _operator(lambda a, b: a << b)
-    __rshift__ = _operator(z3.LShR)  # >> of z3 would keep the sign
+    __rshift__ = _operator(z3.LShR)  # z3's >> keeps the sign
     __mod__ = _operator(z3.URem)
     __eq__ = _comparison(lambda a, b: a == b)  # type: ignore[assignment]
     __ne__ = _comparison(lambda a, b: a != b)  # type: ignore[assignment]
@@ -143,7 +143,7 @@ def _reference_on_terms() -> ModuleType:
     rules: Any = changed._Rules
 
     class Rules(rules):
-        """What modify keeps has the bit of encrypted memory as well."""
+        """modify also keeps the bit of encrypted memory."""
 
         def __init__(self, *settings: Any):
             super().__init__(*settings)
