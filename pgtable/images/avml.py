@@ -29,10 +29,10 @@ _STREAM_START = b"\xff\x06\0\0sNaPpY"
 _COMPRESSED, _STORED = 0x00, 0x01
 #: Chunks of these types may be skipped; the stream identifier and padding are among them.
 _SKIPPABLE = 0x80
-#: A checksum stands before the data of a chunk.
+#: The data of a chunk comes after a checksum.
 _CHECKSUM = 4
 _MAX_CHUNK = 1 << 16
-#: Decompressed chunks that are kept: 16 MiB.
+#: How many decompressed chunks are kept: 16 MiB.
 _KEPT = 256
 
 
@@ -44,7 +44,7 @@ class _Chunk(NamedTuple):
 
 
 def open_avml(path: Path, memory: memoryview) -> AvmlImage:
-    """Return the image in an AVML dump; pages are decompressed when they are asked for.
+    """Return the image in an AVML dump.  Pages are decompressed when they are read.
 
     Raises ValueError for another version, for damage, and without the extra "snappy".
     """
@@ -181,7 +181,7 @@ class AvmlImage(GatheringImage):
         return b"".join(parts)
 
     def close(self) -> None:
-        """Let go of the file; results of walks stay."""
+        """Close the file.  Results of walks stay valid."""
         super().close()
         self._memory = None
         self._content.cache_clear()

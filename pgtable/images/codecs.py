@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How single pages of kdump files are compressed, and what decompresses them."""
+"""Decompressors of single pages of kdump files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALL = ZLIB | LZO | SNAPPY | ZSTD
 
 
 class PageCodecs:
-    """Decompressors of pages; made for those that a file uses.
+    """Decompressors of pages, for the compressions that a file uses.
 
     used: flags of all its pages, or'ed.  Raises ValueError where one of them
     needs a package that is not installed.
@@ -31,7 +31,7 @@ class PageCodecs:
                 self._codec(flag)
 
     def page(self, pa: int, stored: memoryview, flags: int) -> bytes:
-        """Return the content of a page; ValueError for what is damaged."""
+        """Return the content of a page; ValueError if it is damaged."""
         flag = flags & _ALL
         if not flag:
             content = bytes(stored)
@@ -62,7 +62,7 @@ class PageCodecs:
 
 
 def _zlib() -> Callable[[bytes], bytes]:
-    # one byte more than a page is enough to see that it is none
+    # one byte more than a page is enough to see that it is too long
     return lambda data: zlib.decompressobj().decompress(data, PAGE + 1)
 
 

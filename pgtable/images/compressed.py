@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 from ..containers import COMPRESSED, Container, recognise
 from ..unpacking import Unpacked
 
-#: A small file may hold endless zeros; beyond this it has to be decompressed on disk.
+#: A small file may expand without end.  Larger content has to be decompressed on disk.
 MAX_DECOMPRESSED = 4 << 30
 _CHUNK = 1 << 20
 _XZ_FOOTER = 12
-#: Files within files that are opened: a .zst in a .gz, as downloads come.
+#: How many compressions within each other are opened, such as a .zst in a .gz.
 NESTED = 2
 
 
@@ -37,7 +37,7 @@ def is_compressed(start: bytes) -> bool:
 def decompress(
     path: Path, file: BinaryIO | io.BytesIO, container: Container, limit: int
 ) -> bytearray:
-    """Return what a compressed file holds.
+    """Return the content of a compressed file.
 
     limit: bytes at most.  Raises ValueError for a damaged file, for more than
     ``limit`` (where the file says so itself before anything is decompressed),
@@ -68,7 +68,7 @@ def _too_much(path: Path, limit: int, size: str) -> str:
 
 
 def announced_size(file: Any, name: str) -> int | None:
-    """Return what the file itself says it holds, at least; None where it does not.
+    """Return how large the content is at least, according to the file; None if it does not say.
 
     Only xz (index at the end) and zstd (header of the frame) say it.
     """

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What page tables say of themselves: how many levels, an encryption bit, two copies.
+"""What page tables show: the number of levels, an encryption bit, and two copies of the top table.
 
-Each question is asked only where nothing else answers it (CR4, VMCOREINFO, an
-argument), or to check the answer.  All look at few tables: the top one, and at
-most 64 at each level below it.
+The tables are used only if nothing else gives the answer (CR4, VMCOREINFO, an argument), or to
+check it.  Only few tables are looked at: the top one, and at most 64 at each lower level.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Gives the 512 entries at a physical address, or None where the image lacks them.
+#: A function of a physical address: the 512 entries there; None if the image lacks them.
 ReadTable = Callable[[int], "np.ndarray | None"]
 
 _PRESENT, _PSE, _NX = np.uint64(1), np.uint64(1 << 7), np.uint64(1 << 63)
 _ACCESSED_DIRTY = np.uint64(1 << 5 | 1 << 6)
 _FRAME = 0x000F_FFFF_FFFF_F000
 _HALF = 256
-#: Tables that are looked at of each level.
+#: How many tables of each level are looked at.
 _TABLES = 64
-#: An encryption bit lies above what memory there is: processors have it from 43 up.
+#: An encryption bit lies above all memory: on processors it is bit 43 or higher.
 _FIRST_ENCRYPTION_BIT = 40
 _MOST_PHYSICAL_BITS = 52
-#: So many different large pages, all aligned, are no accident.
+#: If so many different large pages are all aligned, that is no accident.
 _ENOUGH = 4
 
 #: The two copies of a top table that isolation keeps lie side by side: the kernel's first.
@@ -33,14 +32,14 @@ _COPY = 0x1000
 
 
 class Levels(NamedTuple):
-    """How many levels tables have, 4 or 5, and what shows it."""
+    """The number of levels, 4 or 5, and what shows it."""
 
     levels: int
     evidence: str
 
 
 def levels_of(read: ReadTable, root: int) -> Levels | None:
-    """Tell from the tables below a root how many levels there are; None where they do not.
+    """Find the number of levels from the tables below a root; None if they do not show it.
 
     Large pages tell: only levels 2 and 3 have them, at frames aligned to 2 MiB and 1 GiB.
     Every x86-64 kernel maps its text with some.
@@ -78,7 +77,7 @@ def _by_depth(read: ReadTable, root: int) -> Iterator[np.ndarray]:
         yield tables
         if depth == 3:
             return
-        # from the highest address down: there is the kernel's text
+        # from the highest address down, for the kernel's text is there
         entries = tables[:, ::-1].ravel()
         below = entries[(entries & _PRESENT != 0) & (entries & _PSE == 0)]
         wanted = _first_distinct(below & np.uint64(_FRAME))
@@ -137,7 +136,7 @@ def _most(answers: Iterator[bool]) -> bool:
 
 
 def isolated_copies(read: ReadTable, root: int) -> tuple[int, int] | None:
-    """Return where the kernel's and the user's copy of a top table are, or None.
+    """Return the places of the kernel's and the user's copy of a top table, or None.
 
     Page-table isolation keeps both in neighbouring pages.  The lower half of the kernel's
     copy is that of the user's with NX set; of the upper half the user's has a few entries.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Compare two walks of one machine: what changed, how, and which helpers do that.
+"""Compares two walks of one machine: what changed, how, and which helpers make such a change.
 
 Entries are aligned by address and level.  A *transition* is what happened to a
 group of entries: flags before, flags after, and whether the frame is the same.
@@ -27,7 +27,7 @@ from .walk import KIND_NAMES, Kind, Walk
 
 LEVEL_NAMES = ("", "pte", "pmd", "pud", "p4d", "pgd")
 
-#: Kinds without a frame of their own: offset and type stand in its place.
+#: Kinds without a frame: they have offset and type in its place.
 _SWAPPED = (Kind.SWAP, Kind.MIGRATION, Kind.MARKER)
 
 _SWAPPED_NAMES = tuple(KIND_NAMES[kind] for kind in _SWAPPED)
@@ -38,7 +38,7 @@ _SOME_FRAME = 0x0000_5A5A_4000_0000
 
 @dataclass(frozen=True)
 class Transition:
-    """One way in which entries changed."""
+    """A transition: one way in which entries changed."""
 
     level: int
     kernel: bool  #: in the kernel half
@@ -50,7 +50,7 @@ class Transition:
     entries: int
     size: int  #: bytes they cover
     example: int  #: the lowest address
-    explanations: Sequence[str] = ()  #: chains of helpers; empty: none found
+    explanations: Sequence[str] = ()  #: chains of helpers that explain it; empty if none was found
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class OneSided:
 
 @dataclass(frozen=True)
 class Dirtied:
-    """Leaves of the second walk that say "written" where the first did not.
+    """Leaves that are marked as written in the second walk and not in the first.
 
     Counts are of entries; one may count under several.
     """
@@ -86,7 +86,7 @@ class Diff:
     """Everything that differs between two walks."""
 
     recognised: Recognised
-    engine: str  #: which engine explained
+    engine: str  #: the engine that explained the transitions
     same: int  #: entries that did not change
     changed: int
     transitions: Sequence[Transition]  #: most entries first
@@ -167,8 +167,8 @@ def diff(
     """Compare two walks.
 
     rules: the rule set of the kernel; None: recognised from the second walk.
-    engine: who explains; None: the native engine of the rules (where nothing
-        tells them: of the default rules, cow).
+    engine: the engine that explains; None: the native engine of the rules.  If the rules are
+        not known, these are the default rules, cow.
     longest: how many helpers an explanation may have in a row.
     images: where the walks come from; if they are of two boots, ``warnings`` says so.
     """
@@ -201,7 +201,7 @@ def diff(
 
 
 def _engine(rules: str, kernel: Kernel | None) -> Engine:
-    """Return who explains: the helpers of that kernel, with the rules that were decided on."""
+    """Return the engine that explains: the helpers of that kernel, with these rules."""
     if kernel is not None and (rules == "base" or kernel.inverted):
         return native(rules, kernel=kernel)
     return native(rules)
@@ -221,7 +221,7 @@ class _Rows(NamedTuple):
 
 
 def _align(before: Walk, after: Walk) -> _Rows:
-    """Pair entries of the same address and level, and see which differ.
+    """Pair entries of the same address and level, and find those that differ.
 
     Both walks are gone through side by side, a cacheful at a time: what
     is kept is proportional to the differences.
@@ -232,7 +232,7 @@ def _align(before: Walk, after: Walk) -> _Rows:
     while at_old < len(before) or at_new < len(after):
         old_key, new_key = old.keys(at_old), new.keys(at_new)
         if len(old_key) and len(new_key):
-            # nothing after these can pair with anything in them
+            # later entries cannot pair with these
             end = min(old_key[-1], new_key[-1])
             old_key = old_key[: np.searchsorted(old_key, end, side="right")]
             new_key = new_key[: np.searchsorted(new_key, end, side="right")]
@@ -255,7 +255,7 @@ def _align(before: Walk, after: Walk) -> _Rows:
 
 
 def _pair(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the places of pairs in both, and of what is only in each."""
+    """Return the positions of pairs in both, and of entries that only one of them has."""
     nothing = np.empty(0, np.intp)
     if len(old) == len(new) and np.array_equal(old, new):
         everything = np.arange(len(old))
@@ -270,7 +270,7 @@ def _pair(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 class _Ordered:
-    """A walk in the order of addresses, tables before what they hold."""
+    """A walk in the order of addresses, with tables before their entries."""
 
     def __init__(self, walk: Walk):
         self.walk = walk
@@ -284,7 +284,7 @@ class _Ordered:
             last = int(keys[-1])
 
     def keys(self, first: int) -> np.ndarray:
-        """Return a cacheful of numbers that order as the entries do."""
+        """Return numbers for a part of the entries, in the same order as the entries."""
         rows = slice(first, first + CHUNK)
         return self._keys(rows if self.order is None else self.order[rows])
 
@@ -376,7 +376,7 @@ def _transitions(old: _Side, new: _Side) -> tuple[list[Transition], np.ndarray]:
 
 
 def _groups(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the distinct rows of some columns; return each row's number and first rows."""
+    """Number the distinct rows of some columns; return all numbers, and the first rows."""
     code = np.zeros(len(columns[0]), np.intp)
     for column in columns:
         values, number = np.unique(column, return_inverse=True)
@@ -389,7 +389,7 @@ def _groups(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _explained(
     transitions: Sequence[Transition], engine: Engine, longest: int, inverted: bool
 ) -> list[Transition]:
-    """Add to each transition the helpers that do the same."""
+    """Add to each transition the helpers that make it."""
     result = list(transitions)
     for level in (1, 2, 3):
         rows = [
@@ -416,7 +416,7 @@ def _explained(
 
 
 def _same(transition: Transition) -> bool:
-    """Tell whether helpers could have done it: they give no frame and make no table."""
+    """Tell whether helpers can make this change: no helper gives a frame or makes a table."""
     tables = [kind == "table" for kind in (transition.kind_before, transition.kind_after)]
     return transition.same_frame and tables[0] == tables[1]
 
@@ -465,7 +465,7 @@ def _dirtied(old: _Side, new: _Side, appeared: _Side, cow: int) -> Dirtied:
     moved = (old.frame != new.frame) | ~old.leaf
     any_dirty = bits.SOFT_DIRTY | bits.DIRTY | cow
     stayed = new.leaf & ~moved
-    # Dirty that moves to Cow, or back, is the same write, long ago
+    # if Dirty moves to Cow or back, that is no new write
     was_clean = stayed & ~_has(old.flags, bits.DIRTY | cow)
     soft_dirty = stayed & _has(new.flags & ~old.flags, bits.SOFT_DIRTY)
     dirty = was_clean & _has(new.flags, bits.DIRTY)

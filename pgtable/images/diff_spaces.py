@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Compare every address space of two moments of one machine.
+"""Compares every address space of a machine at two moments.
 
 Spaces are paired by where their top table lies, which a process keeps as long as it lives,
 and by the mm that holds it, where both images tell that.

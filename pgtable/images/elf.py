@@ -51,8 +51,8 @@ _DIRECT_MAP_STEP = 1 << 30
 def open_elf(path: Path, memory: memoryview | Window) -> Image:
     """Return the image in an ELF core.
 
-    Raises ValueError for what is no ELF64 core of x86-64 (and says what it is),
-    or has no physical memory in it.
+    Raises ValueError for a file that is no ELF64 core of x86-64, and says what it is; and for a
+    core without physical memory.
     """
     headers = _program_headers(path, memory)
     data = _notes(memory, headers)
@@ -129,7 +129,7 @@ def _with_addresses(
 
 
 def _meant(loads: np.ndarray) -> bool:
-    """Tell whether the physical addresses are meant as such: neither all 0 nor -1."""
+    """Tell whether the physical addresses are valid: neither all 0 nor all -1."""
     zero = len(loads) > 1 and not loads["paddr"].any()
     given = (loads["paddr"] != 0) & (loads["paddr"] != np.uint64(_NO_ADDRESS))
     return not zero and bool(given.any() or (len(loads) == 1 and not loads["paddr"].any()))
@@ -151,7 +151,7 @@ def _direct_map(loads: np.ndarray) -> tuple[int, np.ndarray] | None:
 
 
 def _memory_map(every: np.ndarray) -> np.ndarray | None:
-    """Return what the segments cover where some have less content: makedumpfile left it out."""
+    """Return what the segments cover, if some have less content, which makedumpfile left out."""
     every = every[every["paddr"] < PHYSICAL_END]
     if not np.any(every["memsz"] > every["filesz"]):
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""ELF files that are no memory of an x86-64 machine: each is named, with what to do instead."""
+"""Refuses ELF files that are no memory of an x86-64 machine: names them, and says what to do."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which helpers turn one entry into another: asked of an engine, not guessed.
+"""Finds the helpers that turn one entry into another, by running them.
 
-Every helper of the level is run on all the entries at once; what gives the other
-entry exactly explains it.  What no helper explains is tried with two in a row,
-and so on.  The processor itself sets Accessed and Dirty, and counts as a step.
+Every helper of the level is run on all entries at once.  A helper that gives exactly the other
+entry explains it.  If no helper does, two in a row are tried, and so on.  The processor itself sets
+Accessed and Dirty, and counts as a step.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 from .. import bits
 from ..engines.interface import Engine, Helper
 
-#: Helpers that give any result for some argument: they would explain everything.
+#: Helpers that can give any result.  They would explain everything, so they are left out.
 _SAY_NOTHING = ("_set_flags", "_clear_flags", "_advance_pfn")
 
-#: What a new protection consists of, of all that modify takes from it.
+#: The bits that modify takes from a new protection.
 _PROTECTION = (
     bits.PRESENT | bits.RW | bits.USER | bits.PROTNONE | bits.ACCESSED | bits.PKEY | bits.NX
 )
@@ -34,14 +34,14 @@ _Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class ExplainingStep:
-    """One thing that may have happened to an entry."""
+    """A step that may have happened to an entry."""
 
     name: str
     run: _Run
-    last: bool = False  #: its argument comes from the result: only the last can be one
+    last: bool = False  #: its argument is taken from the result, so only the last step can be one
 
     def text(self, after: int) -> str:
-        """Name the step, with the argument that the result asks for."""
+        """Return the step's name, with the argument that gives this result."""
         return f"{self.name}(newprot={after & _PROTECTION:#x})" if self.last else self.name
 
 
@@ -81,7 +81,7 @@ def _is_swap(entries: np.ndarray, level: str) -> np.ndarray:
 def _search(
     steps: Sequence[ExplainingStep], before: np.ndarray, after: np.ndarray, longest: int
 ) -> list[list[str]]:
-    """Try all chains, shortest first, on the rows that no shorter one explained."""
+    """Try all chains, shortest first, for the rows that no shorter chain explained."""
     found: list[list[str]] = [[] for _ in before]
     rows = np.arange(len(before))
     # each: the steps taken, what they made of every row, and where each changed something

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A walk as a file: NumPy, Parquet, or the lines of QEMU's ``info tlb``."""
+"""Writes a walk to a file: NumPy, Parquet, or the lines of QEMU's ``info tlb``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Flattened dumps: a kdump or ELF file as pieces in the order in which they were written.
+"""Flattened dumps: a kdump or ELF file in pieces, in the order of writing.
 
-``makedumpfile -F`` and QEMU's ``dump-guest-memory -z`` write them where they cannot
-seek.  Source: makedumpfile's makedumpfile.h (big-endian headers).
+``makedumpfile -F`` and QEMU's ``dump-guest-memory -z`` write them if they cannot seek.  Source:
+makedumpfile's makedumpfile.h (big-endian headers).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What every memory image can do, whatever its format."""
+"""The classes of memory images, for all formats."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MAX_NOTES = 20
 
 
 class Image(ABC):
-    """The physical memory of a machine, as far as a file holds it.
+    """The physical memory of a machine, or the part of it that a file has.
 
     Made by :func:`pgtable.open_image`; used in ``with``, or closed with :meth:`close`.
 
@@ -63,7 +63,7 @@ class Image(ABC):
         self._origin, self._files = origin, files
 
     def __reduce__(self) -> Any:
-        """Copies and pickles are opened again; TypeError where there is nothing to open."""
+        """Copies and pickles open the image again; TypeError if there is no file to open."""
         if self._origin is None:
             raise TypeError(
                 f"{self.path}: a closed image cannot be copied or pickled, nor one that is read a"
@@ -90,7 +90,7 @@ class Image(ABC):
     def read(self, pa: int, n: int) -> bytes:
         """Return n bytes from a physical address.
 
-        Raises ValueError where the image does not hold them all.
+        Raises ValueError if the image does not have all of them.
         """
 
     def pages(self, pas: Any) -> np.ndarray:
@@ -113,7 +113,7 @@ class Image(ABC):
         """Return memory with at least all the tables below a root, for the C walker."""
 
     def close(self) -> None:
-        """Let go of the file; results of walks stay."""
+        """Close the file.  Results of walks stay valid."""
         self._files, self._origin = [], None
 
     def __enter__(self) -> Image:
@@ -156,7 +156,7 @@ class Image(ABC):
         return True
 
     def ranges_text(self) -> str:
-        """Say in words what the image holds."""
+        """Return what the image has, in words."""
         ranges = self.ranges
         if not len(ranges):
             return "which holds nothing"
@@ -336,7 +336,7 @@ def _checked_limit(limit: int | None) -> int | None:
 
 
 class MappedImage(Image):
-    """An image whose bytes lie in memory as they are: mapped, or decompressed."""
+    """An image whose bytes are in memory: mapped, or decompressed."""
 
     def __init__(
         self,
@@ -386,13 +386,13 @@ class MappedImage(Image):
         return self.segments
 
     def close(self) -> None:
-        """Let go of the file; results of walks stay."""
+        """Close the file.  Results of walks stay valid."""
         super().close()
         self._segments = None
 
 
 class GatheringImage(Image):
-    """An image whose pages have to be fetched: a walk fetches its tables first."""
+    """An image whose pages have to be fetched.  A walk fetches its tables first."""
 
     def tables(self, root: Root) -> Segments:
         """Fetch the tables below a root, level by level."""
@@ -419,7 +419,7 @@ class GatheringImage(Image):
             else:
                 wanted, places = _tables_within(entries, places[there], level, root)
                 if len(wanted) > _PLACES + 4 * len(known):
-                    places = None  # shared tables without end: each once, wherever it is
+                    places = None  # too many addresses of shared tables: take each table once
                     wanted = np.unique(wanted)
         size = np.full(len(known), PAGE, np.uint64)
         return Segments(content, known, np.arange(len(known), dtype=np.uint64) * PAGE, size)
@@ -436,7 +436,7 @@ class GatheringImage(Image):
         return found
 
     def _unreadable(self, error: ValueError) -> None:
-        """Note a page that is there but cannot be read; to the walk it is outside."""
+        """Note a page that cannot be read.  For the walk it is outside of the image."""
         text = str(error).removeprefix(f"{self.path}: ")
         if text not in self.notes and len(self.notes) < _MAX_NOTES:
             self.notes.append(text)

@@ -42,7 +42,7 @@ _WIDE_AT = 80
 _MAX_NOTES = 1 << 26
 #: ``page_desc_t``: offset, size, flags, page_flags
 _DESCRIPTOR = struct.Struct("<qIIQ")
-#: Set bits before each block of this many bytes of a bitmap are counted once.
+#: For each block of so many bytes of a bitmap, the set bits before it are counted once.
 _RANK = 512
 #: Descriptors that are looked at as the file is opened.
 _LOOKED_AT = 4096
@@ -62,7 +62,7 @@ def open_kdump(path: Path, memories: Sequence[tuple[Path, memoryview]]) -> Image
 
 
 def _check_parts(parts: list[KdumpPart]) -> None:
-    """Raise ValueError where the parts of a split dump are not all there."""
+    """Raise ValueError if parts of a split dump are missing."""
     first = parts[0]
     if len(parts) == 1 and not first.split:
         return
@@ -123,7 +123,7 @@ class KdumpPart:
         self.first, self.end = (first, end) if self.split else (0, pages)
         if not 0 <= self.first <= self.end <= pages:
             raise ValueError(f"{path}: damaged: pages {self.first} to {self.end} of {pages}")
-        #: The same in all parts: who and when.
+        #: Fields that are the same in all parts.
         self.identity = bytes(memory[12:_HEADER_AT])
         self.notes = self._read_notes(version)
         counts = _POPULATION[np.frombuffer(self.bitmap, np.uint8)]
@@ -191,7 +191,7 @@ class KdumpPart:
         return np.array(rows, np.int64).reshape(-1, 3)
 
     def remarks(self) -> list[str]:
-        """Say what of the file is missing."""
+        """Return a note on what is missing of the file."""
         found = []
         if self.status & _INCOMPLETE:
             found.append(f"{self.path.name}: makedumpfile ran out of room: pages are missing")
@@ -211,7 +211,7 @@ _POPULATION = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 
 
 class KdumpImage(GatheringImage):
-    """Pages are decompressed when they are asked for."""
+    """An image whose pages are decompressed when they are read."""
 
     def __init__(self, path: Path, parts: list[KdumpPart]):
         notes = next((part.notes for part in parts if part.notes), b"")
@@ -263,7 +263,7 @@ class KdumpImage(GatheringImage):
         return content[pa - first * PAGE : pa - first * PAGE + n]
 
     def close(self) -> None:
-        """Let go of the file; results of walks stay."""
+        """Close the file.  Results of walks stay valid."""
         super().close()
         self._parts = None
         self._page.cache_clear()

@@ -54,7 +54,7 @@ def read_range(
 ) -> tuple[int, int]:
     """Return (first address, size) of the range whose header is at an offset.
 
-    Raises ValueError where there is no header, or one that cannot be.
+    Raises ValueError if there is no header, or an impossible one.
     """
     found, its_version, first, last, _ = HEADER.unpack(memory[at : at + HEADER.size])
     name = magic.decode()[::-1] if magic == MAGIC else magic.decode()

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a file without a magic number looks like: entries, a memory image, a pagemap file.
+"""Guesses what a file without a magic number is: entries, a memory image, or a pagemap file.
 
-Entries may be anything, so only what is plain is said: text and kernel pointers as
-memory has them, page tables that refer to each other within the file, and the fields
-of /proc/PID/pagemap.
+Entries may have any bits, so only clear signs count: text and kernel pointers as in memory, page
+tables that refer to each other within the file, and the fields of /proc/PID/pagemap.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _ENTRIES = PAGE // 8
 _PAGES_OF_PIECE = 4
 _PIECES = 1024
 _THEN_EVERY = 16
-#: Words other than 0 that it takes to be sure.
+#: How many words other than 0 are needed to be sure.
 _ENOUGH = 4096
 _ENOUGH_PAGEMAP = 16
 #: Shares of those words that are pointers into the kernel, and text, in any Linux machine.
 _POINTERS, _TEXT = 0.005, 0.005
 #: Share of zero pages from which on page tables are looked for.
 _ZEROS = 0.2
-#: Memory that is searched for page tables at most, and pages of a step.
+#: How much memory is searched for page tables at most, and how many pages in a step.
 _SEARCHED = 1 << 30
 _STEP = 4096
 _MOST_CANDIDATES = 1000
@@ -49,7 +48,7 @@ _PM_FRAME = np.uint64((1 << 55) - 1)
 
 
 class Looks:
-    """Looks at pieces of a file as they are read; then says what it is.
+    """Looks at the pieces of a file while they are read, and then says what it is.
 
     Counts sampled ``words`` that are not 0, and among them pointers into the kernel
     and text, and what does not fit a pagemap file.
@@ -108,7 +107,7 @@ class Looks:
 
     @property
     def may_hold_tables(self) -> bool:
-        """Whether it is worth while to search for page tables."""
+        """Whether a search for page tables is worthwhile."""
         return (
             self.total % _ENTRIES == 0
             and self.total >= 16 * _ENTRIES
@@ -117,7 +116,7 @@ class Looks:
 
 
 def refuse_other_than_entries(name: str, looks: Looks, path: str | None) -> None:
-    """Raise ValueError where a file is plainly no file of entries.
+    """Raise ValueError if a file is clearly no file of entries.
 
     path: where it can be opened once more to search it; None for a pipe.
     """
@@ -195,7 +194,7 @@ def _top_tables(image: Image) -> Iterator[int]:
 
 
 def _could_be_top(pages: np.ndarray, end: int) -> np.ndarray:
-    """Tell which pages have entries of tables in the file only, some in the kernel's half."""
+    """Return which pages have only entries of tables in the file, some in the kernel's half."""
     frame = pages & np.uint64(0x000F_FFFF_FFFF_F000)
     fits = (pages & np.uint64(0x81) == 1) & (frame < np.uint64(end))
     used = pages != 0

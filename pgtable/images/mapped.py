@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Mapped files that may change while they are read.
 
-Reading what a file no longer has would end the process (SIGBUS).  The guard of
-csrc/guard gives zeros instead; whoever has read asks :meth:`MappedFile.check`, which
-raises where any of it was lost.
+Reading a page that a file no longer has would end the process (SIGBUS).  The guard of csrc/guard
+gives zeros instead.  After reading, :meth:`MappedFile.check` raises an error if a page was lost.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _GUARDING = lock_across_forks()
 
 
 class Identity(NamedTuple):
-    """What tells a file from another one, and from what it is once it was written to."""
+    """The identity of a file: it changes when the file is replaced or written to."""
 
     size: int
     inode: int
@@ -37,7 +36,7 @@ class Identity(NamedTuple):
 
 
 class MappedFile(mmap.mmap):
-    """A file that is mapped to be read; memory of its own is guarded as long as it is there."""
+    """A file that is mapped for reading.  Its memory is guarded while the mapping exists."""
 
     path: Path
     identity: Identity
@@ -77,7 +76,7 @@ class MappedFile(mmap.mmap):
 
     def __del__(self) -> None:
         if self._guard:
-            with _GUARDING:  # before its memory is another's
+            with _GUARDING:  # before its memory is used for something else
                 lib.pgtable_guard_remove(self._guard)
 
 

@@ -161,7 +161,7 @@ class RangedImage(GatheringImage):
             )
 
     def close(self) -> None:
-        """Let go of the file; results of walks stay."""
+        """Close the file.  Results of walks stay valid."""
         super().close()
         self._kept, self._children, self._pieces, self._starts = {}, {}, [], []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The walk in plain Python: what the one in C must agree with."""
+"""The walk in plain Python, which the walk in C is compared with."""
 
 from __future__ import annotations
 

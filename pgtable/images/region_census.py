@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A census told apart by place: half of the address space, level, kind and state.
+"""A census by place: half of the address space, level, kind and state.
 
-States are those of present leaves; table entries and what is not present are
-counted apart.  Where a source does not show a bit, the state says ``?`` for it.
+Present leaves have states.  Entries of tables and entries that are not present are counted
+separately.  If a source does not show a bit, the state has ``?`` for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEVEL_NAMES = ("", "pte", "pmd", "pud", "p4d", "pgd")
 #: Halves in the order in which they are shown.
 HALVES = ("user", "kernel", "unknown")
 
-#: Bits that a census does not tell apart, and what stands for any of them.
+#: Bits that a census does not keep apart, and the bit that stands for any of them.
 _FRAME, _FRAME_STANDS = np.uint64(bits.SMALL_FRAME), np.uint64(1 << 30)
 _IGNORED, _IGNORED_STANDS = np.uint64(0x1F << 52), np.uint64(1 << 52)
 _LUMPED = 1 << 30 | 1 << 52
@@ -47,7 +47,7 @@ class Region:
     may_be: dict[str, int] = field(default_factory=dict)  #: of leaves, by letters: "a b d"
     flags: dict[str, int] = field(default_factory=dict)  #: of leaves, by bit
     flag_sets: dict[str, int] = field(default_factory=dict)  #: of leaves, by all but the frame
-    unknown: list[str] = field(default_factory=list)  #: what cannot be told of these leaves
+    unknown: list[str] = field(default_factory=list)  #: what cannot be known of these leaves
 
     @property
     def leaves(self) -> int:
@@ -67,7 +67,7 @@ def by_region(
     known: Mapping[tuple[str, int], int] | None = None,
     kernel: Kernel | None = None,
 ) -> list[Region]:
-    """Return what each census says, user half first, levels from the pte up.
+    """Return the regions of all censuses: the user half first, levels from the pte up.
 
     censuses: by half ("user", "kernel", "unknown") and level (1 to 5), as
         ``image.census()`` gives them.
@@ -211,7 +211,7 @@ def census_of_text(
 
 
 def _weighted(entries: np.ndarray, counts: np.ndarray) -> Census:
-    """Count entries that stand for many each."""
+    """Count entries, each of which stands for many."""
     zero = np.uint64(0)
     frame = np.where(entries & _FRAME != zero, _FRAME_STANDS, zero)
     ignored = np.where(entries & _IGNORED != zero, _IGNORED_STANDS, zero)

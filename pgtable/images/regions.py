@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Places: the two halves of the address space, sizes of entries, runs of neighbours."""
+"""The two halves of the address space, sizes of entries, and runs of neighbours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Runs(NamedTuple):
 
 
 def runs(va: np.ndarray, size: np.ndarray, group: np.ndarray | None = None) -> Runs:
-    """Join what follows on one another without a hole.
+    """Join ranges that follow each other without a gap.
 
     va, size: uint64, addresses in ascending order and how many bytes each covers.
     group: only members with the same value here are joined.
@@ -57,7 +57,7 @@ def runs(va: np.ndarray, size: np.ndarray, group: np.ndarray | None = None) -> R
 
 
 class Intervals:
-    """A set of addresses, as merged intervals: is any, is all of a range in it?"""
+    """A set of addresses, as merged intervals."""
 
     def __init__(self, start: np.ndarray, size: np.ndarray):
         """Take uint64 arrays of the same length, in any order, overlapping or not."""

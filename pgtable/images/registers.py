@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the notes of a dump say: registers of each processor, and VMCOREINFO."""
+"""Reads the notes of a dump: registers of each processor, and VMCOREINFO."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _VBOX_EFER = 488
 
 @dataclass(frozen=True)
 class Registers:
-    """What decides how a processor translates addresses.
+    """The registers that decide how a processor translates addresses.
 
     ``efer`` is None where the image does not carry it: the notes that QEMU
     writes have CR0 to CR4 only.
@@ -65,7 +65,7 @@ class Registers:
 
     @property
     def paging(self) -> bool:
-        """Whether it translates with tables of 64-bit entries at all."""
+        """Whether it translates with tables of 64-bit entries."""
         return bool(self.cr0 & _CR0_PG and self.cr4 & _CR4_PAE)
 
 

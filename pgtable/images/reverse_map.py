@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a frame to the entries that map it, in every address space of a machine."""
+"""Finds the entries that map a frame, in every address space of a machine."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether two images can be of one boot of one machine, and one process: what speaks against it."""
+"""Finds signs that two images are not of one boot of one machine, or not of one process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _ADDRESSES = "addresses of the kernel half cannot be compared"
 
 
 def doubts(before: Walk, after: Walk, images: tuple[Image, Image] | None = None) -> tuple[str, ...]:
-    """Say what shows that a comparison is of two things, one sentence each, and what follows.
+    """Return a sentence for each sign that two walks are not comparable, and what follows from it.
 
     images: where the walks come from: what their kernels noted of themselves.
-    What an image does not say is no doubt.
+    If an image does not say something, that is no sign.
     """
     found = [] if images is None else _kernels(*images)
     old, new = before.root, after.root

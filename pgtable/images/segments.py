@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which physical memory lies where in ours: a sorted table that C and Python search."""
+"""Where physical memory is in the image: a sorted table that C and Python search."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SEGMENT = np.dtype([("data", "<u8"), ("pa", "<u8"), ("size", "<u8")])
 
 
 class AbsentError(ValueError):
-    """Memory that an image does not hold; nothing is wrong with what it does hold."""
+    """The image does not have this memory.  That is no damage."""
 
 
 class Segments:
@@ -61,7 +61,7 @@ class Segments:
 
     @property
     def remarks(self) -> list[str]:
-        """What is to be said of segments that overlap, in one line; empty where none does."""
+        """A note on segments that overlap, in one line; empty if none does."""
         if not self.overlapping:
             return []
         which = "segment overlaps" if self.overlapping == 1 else "segments overlap"
@@ -105,7 +105,7 @@ class Segments:
         return b"".join(part.tobytes() for part in parts)
 
     def _piece(self, pa: int) -> np.ndarray:
-        """Return what there is from ``pa`` to the end of its segment."""
+        """Return the bytes from ``pa`` to the end of its segment."""
         i = int(np.searchsorted(self.table["pa"], np.uint64(pa), side="right")) - 1
         if i < 0:
             return self.memory[:0]

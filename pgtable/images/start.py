@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a walk begins, and how entries are read: from arguments, notes, or the tables."""
+"""Decides where a walk begins and how entries are read, from arguments, notes, or the tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PTI_CHOICES = ("user", "kernel")
 
 
 class _Known(NamedTuple):
-    """What arguments and notes say; None: nothing."""
+    """What arguments and notes say; None if they say nothing."""
 
     pa: int
     levels: int | None
@@ -132,7 +132,7 @@ def _known(image: Image, root: int | None, cpu: int) -> _Known:
 
 
 def find_reader(image: Image, encryption: int) -> content.ReadTable:
-    """Return what gives the 512 entries at a physical address, the encryption bit cleared."""
+    """Return what gives the 512 entries at a physical address, without encryption bit."""
     mask = np.uint64(~encryption & (1 << 64) - 1)
 
     def read(pa: int) -> np.ndarray | None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A machine that never was: page tables of any size, and what a walk of them must give.
+"""Synthetic machines: page tables of any size, and the expected result of a walk.
 
-Everything follows from the seed.  What is expected is written down while the
-tables are made, not read back from them.
+The seed decides everything.  The expected result is noted while the tables are made, and not read
+back from them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a page can be a top table: said before a walk of something else gives nonsense."""
+"""Checks whether a page can be a top table, before a walk of another page gives nonsense."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Reader = Callable[[int], np.ndarray | None]
 def complaint(read: Reader, pa: int, levels: int) -> str | None:
     """Return why a page of the image can be no top table; None where it can.
 
-    What is said completes "the page at ... is no top table: ".
+    The text completes "the page at ... is no top table: ".
     """
     top = read(pa)
     if top is None:
-        return None  # that it is missing is said elsewhere
+        return None  # another check reports that it is missing
     if (said := _of_top(top)) is not None:
         return said
     below = table_frames(top[None], levels)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel noted of itself for crash dumps: VMCOREINFO, its numbers made sense of."""
+"""What a kernel notes of itself for crash dumps: reads VMCOREINFO."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOP_TABLES = ("swapper_pg_dir", "init_top_pgt", "init_level4_pgt")
 
 @dataclass(frozen=True)
 class KernelNotes:
-    """What is known of the kernel in an image; None where its notes do not say it.
+    """What the notes say of the kernel in an image; None if they do not say it.
 
     release: ``uname -r``; build_id: of vmlinux, hexadecimal.
     offset: how far KASLR moved the kernel's addresses (KERNELOFFSET).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The page-table entries of an address space in columns, and what was odd on the way."""
+"""The result of a walk: the page-table entries of an address space in columns, and reports."""
 
 from __future__ import annotations
 

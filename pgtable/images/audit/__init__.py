@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find in a walk what should not be there.
+"""Finds entries in a walk that should not be there.
 
-:func:`audit` asks every rule of :data:`RULES` that applies, and gives findings
-with address ranges; rules that cannot be applied are listed with the reason.
-Rows are looked at a cacheful at a time, so an audit costs little memory.
+:func:`audit` applies every rule of :data:`RULES` that it can, and gives findings with address
+ranges.  Rules that cannot be applied are listed with the reason.  Rows are looked at in pieces that
+fit the caches, so an audit needs little memory.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _CR4_CET = 1 << 23
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found, worst first, and what it could not look at."""
+    """The findings of an audit, worst first, and what it could not check."""
 
     recognised: Recognised
     findings: Sequence[Finding]
@@ -97,7 +97,7 @@ def audit(
     rules: the rule set of the kernel; None: that of a kernel that an argument of the walk
         named, else recognised from the entries.
     memory: the machine's physical memory, [start, end) a row; None: what the
-        image holds, if that is all there is (see :mod:`.memory`).
+        image holds, if that is all there is (see :mod:`.machine_memory`).
     physical_bits: width of physical addresses, 32 to 52; None: not known.
     threads, progress: as for ``Image.walk``.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ask rules of all rows that could break one, and collect what does."""
+"""Applies rules to all rows that could break one, and collects the findings."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Finding:
 
 
 class _Hits(NamedTuple):
-    """Rows that break a rule, and what is asked of the first: its frame, its user right."""
+    """Rows that break a rule, with frame and user right of the first one."""
 
     va: np.ndarray
     level: np.ndarray
@@ -85,7 +85,7 @@ def find(
     others: Sequence[RowStreams] = (),
     progress: Progress | None = None,
 ) -> list[Finding]:
-    """Return what breaks the rules; others: where else the code of a frame may be mapped."""
+    """Return the findings; others: where else the code of a frame may be mapped."""
     cells = Cells(machine)
     tasks = [_look(source, stream, rules, machine, cells) for stream in source.streams]
     by_stream = run_tasks(tasks, source.threads, progress)

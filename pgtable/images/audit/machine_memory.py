@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an image tells of the machine's memory: all of it, or only what it holds.
+"""Finds out whether an image has all of the machine's memory, or only a part.
 
 A dump that the kernel or a tool filtered lacks memory that the machine has: the
 reservation of the crash kernel, pages that makedumpfile excluded, what firmware

@@ -44,7 +44,7 @@ class BadPageMap(Format):
     def __init__(self) -> None:
         super().__init__()
         self.reports: list[LogReport] = []
-        self._open: list[LogReport] = []  # reports whose address has not come yet
+        self._open: list[LogReport] = []  # reports whose address has not been read yet
         self._came = 0
         self._last: LogReport | None = None
         self._swapfile: tuple[int, re.Match[str]] | None = None
@@ -112,7 +112,7 @@ class BadPageMap(Format):
         record = Record(place.line(match.start(3)), self.name, level, None, int(match[3], 16))
         record.report = report
         where = int(match[2], 16) if not match[2].startswith("(") else 0
-        if where >> 47 == (1 << 17) - 1 and not where % 8:  # else it is printed as a hash
+        if where >> 47 == (1 << 17) - 1 and not where % 8:  # else it is a hash
             record.place = where
         self.records.append(record)
 
@@ -169,7 +169,7 @@ class BadPageMap(Format):
                 self.records.append(Record(line, self.name, level, None, entry, report=report))
 
     def notes(self) -> list[str]:
-        """Say how many reports the kernel kept to itself."""
+        """Return how many reports the kernel did not print."""
         if not self._suppressed:
             return []
         return [f"bad page map: the kernel suppressed {self._suppressed} more reports"]

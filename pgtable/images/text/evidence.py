@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lines beside the entries: error codes, registers, versions, given to the reports."""
+"""Lines beside the entries: gives error codes, registers and versions to the reports."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Page tables that are not x86-64's: named, never read as if they were."""
+"""Page tables of other architectures: named, and never read as x86-64's."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _TABLES = {
     ),
     "arm64wx": (re.compile(r"arm64/mm:\s+Found\s+insecure\s+W\+X"), "arm64"),
 }
-#: What else the kernels of other architectures print.
+#: Other words that kernels of other architectures print.
 _SIGNS = {
     "arm64": r"Mem\s+abort\s+info:|\bpstate:\s+[0-9a-f]{8}|\bx29:\s+[0-9a-f]{16}|\bESR\s+=\s+0x",
     "32-bit ARM": r"\bpsr:\s+[0-9a-f]{8}|PC\s+is\s+at\s+\S+\s+LR\s+is\s+at",
@@ -76,7 +76,7 @@ _SIGNS = {
     "parisc": r"\bIAOQ:\s+[0-9a-f]{8}",
     _I386: r"\bEIP:\s|\bEAX:\s+[0-9a-f]{8}\b",
 }
-#: What kernels and compilers for them are called: such a word may stand in any text.
+#: Names of their kernels and compilers.  Such a word may be in any text.
 _NAMES = {
     "arm64": r"\baarch64\b|-arm64\b",
     "32-bit ARM": r"\bARMv7\b|-armmp\b|\barmv7l\b",

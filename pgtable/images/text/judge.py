@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Entries held against what their report says of them, and against what can be.
+"""Compares entries with what their report says of them, and with what is possible.
 
 Sources: Intel SDM volume 3, 4.5 (reserved bits) and 4.7 (error codes);
 arch/x86/mm/fault.c for what the kernel prints.
@@ -85,7 +85,7 @@ def level_name(level: int) -> str:
 
 
 def reserved_bits(record: Record, physical_bits: int | None = None) -> int:
-    """Return the bits of a present entry that the processor wants to be 0."""
+    """Return the bits of a present entry that must be 0 for the processor."""
     entry, level = record.entry, level_name(record.level)
     if not entry & bits.PRESENT:
         return 0
@@ -127,7 +127,7 @@ def _impossible(record: Record, physical_bits: int | None, encryption: int) -> l
 
 
 def ascii_text(entry: int) -> str:
-    """Return the text that an entry's bytes are; "" where they are not."""
+    """Return the text in an entry's bytes; "" if they are no text."""
     data = entry.to_bytes(8, "little")
     printable = [32 <= byte < 127 for byte in data]
     run = best = 0

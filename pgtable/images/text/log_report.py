@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What one report of a kernel says beside its entries: error code, registers, version."""
+"""A report in a kernel's log: what it says beside the entries (error code, registers, version)."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class LogReport:
 
     @property
     def error_code(self) -> int | None:
-        """The error code, where all lines agree on one."""
+        """The error code, if all lines agree."""
         return self.error_codes[0] if len(set(self.error_codes)) == 1 else None
 
     @property

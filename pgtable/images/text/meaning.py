@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a record's entry means, with the kernel and the place that its text names."""
+"""The meaning of a record's entry, for the kernel and the place that the text names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...kernels import SWAP_LAYOUTS, Kernel, find, of_layout
 from .judge import KERNEL_HALF, level_name
 from .records import Record, Text
 
-#: Frame bits that no machine's memory needs: all 1 where a frame is kept inverted.
+#: Frame bits that no machine's memory needs.  They are all 1 if a frame is stored inverted.
 _TOP = 0x000F_C000_0000_0000
 _CET = 1 << 23  #: of CR4
 #: How the kernel's own swp_entry_t is laid out (include/linux/swapops.h).
@@ -88,7 +88,7 @@ def mean(
 
 
 def _no_shadow_stack(meaning: Meaning, record: Record, level: str) -> None:
-    """Where a shadow stack cannot be, say so, and what it is instead."""
+    """If there can be no shadow stack, say so, and what the entry is instead."""
     decoded, report = meaning.decoded, record.report
     if not {"c", "d"} & set(decoded.state_class.letters) and decoded.state_class.letters != "e":
         return
@@ -183,7 +183,7 @@ def _swap(meaning: Meaning, record: Record, encoded: Kernel | None) -> None:
 
 
 def _no_layout(meaning: Meaning, record: Record) -> None:
-    """Without a version an entry of an old kernel has several meanings: say all."""
+    """Without a version an entry of an old kernel has several meanings: return all."""
     meaning.warnings.append(
         "the offset would be beyond any swap area: the kernel is probably older than 4.19, and"
         " type and offset depend on which it is: "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Words of memory as debuggers print them: each word of 8 bytes is an entry at its place.
+"""Words of memory as debuggers print them: each word of 8 bytes is an entry at its address.
 
 crash's ``rd``, QEMU's ``x`` and ``xp``, gdb's ``x``, ``hexdump -C``.
 """
@@ -110,7 +110,7 @@ class MemoryWords(Format):
             self._keep(line, (at + 8 * index) % (1 << 64), int(word, 16))
 
     def _add_bytes(self, at: int, words: list[tuple[str, int]], size: int) -> None:
-        """Make entries of smaller words: the lowest comes first."""
+        """Make entries of smaller words, of which the lowest comes first."""
         each = 8 // size
         whole = len(words) // each * each
         if at % 8 or any(int(word, 16) >> (8 * size) for word, _ in words):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel logs of the tables when it faults: an address, the entries on the way to it."""
+"""The tables in the log of a kernel fault: an address, and the entries on the way to it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Oops(Format):
     def __init__(self) -> None:
         super().__init__()
         self.reports: list[LogReport] = []
-        self._open: list[LogReport] = []  # faults whose entries have not come yet
+        self._open: list[LogReport] = []  # faults whose entries have not been read yet
         self._came = 0  # groups of entries since several are open
         self._group: _Group | None = None
         self._groups: list[_Group] = []

@@ -12,14 +12,14 @@ from .records import UNKNOWN_LEVEL, Format, Place, Record
 
 #: Lines that are named where they could not be read.
 _NAMED = 3
-#: What tells that a paragraph is a report: its numbers are registers or a stack.
+#: Signs that a paragraph is a report, whose numbers are registers or a stack.
 _REPORT = re.compile(
     r"\b(?:[RE](?:IP|SP|AX|FLAGS)|CR[234]|Stack|Call\s+Trace|Code|FS|DR\d|RSP|Oops|BUG):?\s"
     r"|\b(?:PAGE|VIRTUAL|PTE)\s+PHYSICAL\b|\bDIRECTORY:"
 )
 #: A line of running text, or of a table: numbers beside it may be a part of it.
 _SENTENCE = re.compile(r"^[ \t]*\S+[ \t]+\S+[ \t]+\S+", re.M)
-#: How far a paragraph is searched.
+#: How many lines of a paragraph are searched.
 _FAR = 4000
 
 
@@ -41,13 +41,13 @@ class Plain(Format):
 
     @staticmethod
     def _is_part(line: int, match: re.Match[str], place: Place) -> bool:
-        """Tell whether a number may be what a longer line was wrapped to."""
+        """Tell whether a number may be the rest of a longer line that was wrapped."""
         if match[1][:2].lower() == "0x":  # of a report only addresses of code look so
             return match[1][2:6].lower() == "ffff" and _in_report(place.stream.text, match)
         return line in place.stream.continued or _in_report(place.stream.text, match)
 
     def take(self, what: str, match: re.Match[str], place: Place) -> None:
-        """Take a number, unless it stands in a report: then it is a part of that."""
+        """Take a number, unless it is a part of a report."""
         line = place.line(match.start(1))
         digits = match[1]
         if self._is_part(line, match, place):

@@ -75,7 +75,7 @@ class PageTablesFile(Format):
         )
 
     def notes(self) -> list[str]:
-        """Say how many ranges hold nothing present."""
+        """Return how many ranges have no present entries."""
         if not self._absent:
             return []
         return [f"ptdump: {self._absent} ranges where nothing is present passed over"]
@@ -118,7 +118,7 @@ class InsecureMapping(Format):
         self.records[-1].note = note
 
     def notes(self) -> list[str]:
-        """Say how many pages the kernel counted."""
+        """Return how many pages the kernel counted."""
         return [f"W+X mapping: {self._total:,} pages, the kernel says"] if self._total else []
 
 

@@ -67,7 +67,7 @@ class InfoTlb(Format):
         self.records.append(record)
 
     def finish(self) -> None:
-        """Tell 2 MiB from 1 GiB leaves: both are a P, only their places differ."""
+        """Distinguish leaves of 2 MiB and 1 GiB by their addresses: both are printed as P."""
         for index, record in enumerate(self.records):
             if not record.entry & bits.PSE:
                 continue

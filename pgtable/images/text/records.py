@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a text says of an entry, and what every format of text has."""
+"""Records, which are what a text says of entries, and the base class of formats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNKNOWN_LEVEL = 0
 
 @dataclass(slots=True)
 class Record:
-    """One line's word on one entry, or on a run of entries with the same bits."""
+    """What one line says of an entry, or of a run of entries with the same bits."""
 
     line: int  #: number of the line, from 1
     format: str
@@ -37,8 +37,8 @@ class Record:
     place: int | None = None  #: the address of the entry itself, where the text says it
     report: LogReport | None = None  #: what the text says around it
     printed: dict[str, Any] = field(default_factory=dict)  #: what its line says of its meaning
-    evidence: list[str] = field(default_factory=list)  #: what the text says that fits
-    warnings: list[str] = field(default_factory=list)  #: what does not fit or cannot be
+    evidence: list[str] = field(default_factory=list)  #: statements of the text that fit the entry
+    warnings: list[str] = field(default_factory=list)  #: statements that do not fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Text:
 
 
 class Format(ABC):
-    """A kind of text: takes what its patterns match in a stream, keeps the records.
+    """A format of text: takes the matches of its patterns in a stream, and collects records.
 
     One object reads one stream.  ``PATTERNS`` are matched anywhere in the stream, where
     a line may be broken at any white space; of matches that overlap the format that
@@ -126,10 +126,10 @@ class Format(ABC):
         """Take a match of the pattern of this name."""
 
     def finish(self) -> None:  # noqa: B027 - most have nothing to settle
-        """Settle what only the end of the text decides."""
+        """Finish what only the end of the text decides."""
 
     def notes(self) -> list[str]:
-        """Return what had to be passed over or was taken for granted."""
+        """Return notes on what was skipped or assumed."""
         return []
 
 

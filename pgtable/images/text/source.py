@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bytes to plain lines: encodings, colours, quoted-printable, quoting, broken words."""
+"""Makes plain lines of bytes: encodings, colours, quoted-printable, quoting, broken words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLOUR = re.compile(
 _QUOTE = re.compile(r"^(?:[ \t]*(?:>|[|:#*](?=[ \t]|$)))+[ \t]?", re.M)
 _ENTITY = re.compile(r"&(?:[gl]t|amp|nbsp|quot|#\d{2,4}|#x[0-9a-f]{2,3});")
 _TAG = re.compile(r"</?(?:br|p|pre|tt|code|div|span|blockquote)\b[^<>\n]{0,80}>")
-#: Spaces of other widths, and what has no width: copied from pages and documents.
+#: Spaces of other widths, and characters without width, as copied from pages and documents.
 _SPACES = dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " ") | dict.fromkeys(
     map(ord, "\u200b\u200e\u2060\ufeff\u00ad"), ""
 )
@@ -25,9 +25,9 @@ _QUOTED_BREAK = re.compile(r"=[ \t]*\n[ \t]*>")
 _QP = re.compile(r"=(?:3D|1B\[|[ \t]*\n)|=(?:20|09)[ \t]*$", re.M)
 _NO_QP = re.compile(r"=(?![0-9A-F]{2}|[ \t]*\n|.?\Z)")
 
-#: Lines are not broken inside words where they are narrower than this.
+#: Lines that are narrower than this are not broken inside words.
 _NARROWEST = 40
-#: No terminal is narrower; mail is.
+#: No terminal is narrower, but mail is.
 _TERMINAL = 79
 #: A line that ends so was broken at a space, which mail takes away and terminals do not.
 _AT_SPACE = re.compile(r"(?:\s(?:PGD|P4D|PUD|PMD|PTE|pmd|pte|address|process)|:)$")

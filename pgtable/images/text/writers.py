@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A text taken apart into streams: what one caller of printk, or one host, wrote.
+"""Divides a text by writer: a caller of printk, or a host.
 
-Reports of several processors lie interleaved in a log; printk's caller id, where
-it is there, tells them apart.  Prefixes of every kind are taken off on the way,
-so that a stream is only what the kernel or the tool itself printed.
+Reports of several processors are interleaved in a log.  printk's caller id, if there is one, keeps
+them apart.  Prefixes of every kind are removed, so that only the text of the kernel or the tool
+itself is left.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class WriterText:
 
 
 def split(lines: Iterable[tuple[int, str]]) -> list[WriterText]:
-    """Return the streams of numbered lines, prefixes taken off.
+    """Return the writers' texts of numbered lines, without prefixes.
 
     A line without a prefix belongs to the record before it.
     """
