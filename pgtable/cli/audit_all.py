@@ -23,6 +23,7 @@ def audit_all_spaces(args: argparse.Namespace, memory: list[tuple[int, int]] | N
     with Working("audit"), open_from(args.image, args) as image:
         found = audit_spaces(
             image,
+            image.spaces(c_bit=args.c_bit),
             rules=args.rules,
             memory=memory,
             physical_bits=args.physical_bits,

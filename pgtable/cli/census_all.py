@@ -23,7 +23,7 @@ def census_all_spaces(args: argparse.Namespace) -> int:
     """Run the command on all spaces.  There is one report, and shared tables count once."""
     refuse_one_space(args)
     with Working("census"), open_from(args.input, args) as image:
-        spaces = image.spaces()
+        spaces = image.spaces(c_bit=args.c_bit)
         parts = list(census_parts(image, spaces))
         named = kernel_named(image, args)
         kernel, why = (named, "") if named else image.kernel.linux()

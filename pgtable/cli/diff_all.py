@@ -24,7 +24,9 @@ def diff_all_spaces(args: argparse.Namespace) -> int:
         open_from(args.after, args) as new,
     ):
         kernel = kernel_named(new, args)
-        found = diff_spaces(old, new, rules=args.rules, longest=args.longest, kernel=kernel)
+        found = diff_spaces(
+            old, new, rules=args.rules, longest=args.longest, kernel=kernel, c_bit=args.c_bit
+        )
     if args.json:
         print_json({"before": args.before, "after": args.after, **found.as_dict()})
     else:

@@ -9,7 +9,7 @@ from ..images.reverse_map import Mapping, ReverseMap, checked_frames
 from .common import add_kernel_options, parse_number, print_json, print_table
 from .image_options import IMAGE_HELP
 from .ranges import plural, wrapped
-from .walk import add_opening_options, kernel_named, open_asked
+from .walk import add_c_bit_option, add_opening_options, kernel_named, open_asked
 from .working import Working
 
 HELP = "name every virtual address of a frame, in every address space"
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     group = parser.add_argument_group("image")
     add_kernel_options(group)
+    add_c_bit_option(group)
     add_opening_options(group)
 
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     pfns = checked_frames([parse_number(text, "PFN") for text in args.pfn])
     with Working("frames"), open_asked(args) as image:
-        spaces = image.spaces()
+        spaces = image.spaces(c_bit=args.c_bit)
         found = image.reverse_map(pfns, spaces, kernel=kernel_named(image, args))
         notes = [*image.notes, *spaces.notes]
     used = [found.of(pfn) or found.tables(pfn) for pfn in pfns]

@@ -8,7 +8,7 @@ import argparse
 from .common import print_json, print_table
 from .image_options import IMAGE_HELP
 from .ranges import count, plural, size_text, wrapped
-from .walk import add_opening_options, open_asked
+from .walk import add_c_bit_option, add_opening_options, open_asked
 from .working import Working
 
 HELP = "list every address space in a memory image, without symbols"
@@ -29,13 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rows", type=count, default=200, metavar="N", help="spaces to print (default: 200)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all spaces")
-    add_opening_options(parser.add_argument_group("image"))
+    group = parser.add_argument_group("image")
+    add_c_bit_option(group)
+    add_opening_options(group)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     with Working("spaces"), open_asked(args) as image:
-        found = image.spaces()
+        found = image.spaces(c_bit=args.c_bit)
         notes = [*image.notes, *found.notes]
     if args.json:
         print_json({"image": args.image, **found.as_dict(), "notes": notes})

@@ -77,7 +77,7 @@ def add_all_option(parser: argparse._ActionsContainer, what: str) -> None:
 
 def refuse_one_space(args: argparse.Namespace, *more: str) -> None:
     """Raise ValueError where --all comes with an option that is for one space."""
-    for name in ("root", "space", "pid", "cpu", "pti", "c_bit", "levels", "within", *more):
+    for name in ("root", "space", "pid", "cpu", "pti", "levels", "within", *more):
         if getattr(args, name):
             option = "--range" if name == "within" else f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} is for one address space: leave it or --all")
@@ -107,13 +107,7 @@ def add_root_options(parser: argparse._ActionsContainer) -> None:
         choices=(4, 5),
         help="levels of tables (default: of CR4 or VMCOREINFO, else as the tables show)",
     )
-    parser.add_argument(
-        "--c-bit",
-        type=int,
-        metavar="N",
-        help="the bit of entries that says encrypted (SME, SEV; default: of VMCOREINFO, else"
-        " as the tables show)",
-    )
+    add_c_bit_option(parser)
     parser.add_argument(
         "--pti",
         choices=PTI_CHOICES,
@@ -146,6 +140,17 @@ def add_threads_option(parser: argparse._ActionsContainer) -> None:
         default=0,
         metavar="N",
         help="threads for large images (default: 0, all processors); the result is the same",
+    )
+
+
+def add_c_bit_option(parser: argparse._ActionsContainer) -> None:
+    """Add the option that says which bit of entries is no part of a frame."""
+    parser.add_argument(
+        "--c-bit",
+        type=int,
+        metavar="N",
+        help="the bit of entries that says encrypted (SME, SEV; default: of VMCOREINFO, else"
+        " as the tables show)",
     )
 
 
@@ -188,7 +193,7 @@ def root_arguments(args: argparse.Namespace, image: Image) -> dict[str, Any]:
         raise ValueError(
             f"--{asked[0]} names the tables, and so does --{asked[1]}: leave one of them"
         )
-    spaces = image.spaces()
+    spaces = image.spaces(c_bit=args.c_bit)
     named = args.pid is None
     space = spaces.find(args.space) if named else find_process(image, spaces, args.pid)
     found["root"] = space.root

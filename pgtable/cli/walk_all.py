@@ -21,7 +21,7 @@ def walk_all_spaces(args: argparse.Namespace) -> int:
             " take --format json"
         )
     with open_asked(args) as image:
-        spaces = image.spaces()
+        spaces = image.spaces(c_bit=args.c_bit)
         walks = image.walk_all(spaces, kernel=kernel_named(image, args))
         if args.format == "summary":
             _summary(image, list(walks), [*image.notes, *spaces.notes], args.json)

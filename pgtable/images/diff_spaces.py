@@ -79,9 +79,10 @@ def diff_spaces(
     rules: str | None = None,
     longest: int = 2,
     kernel: Kernel | None = None,
+    c_bit: int | None = None,
 ) -> SpacesDiff:
     """Compare all address spaces of two images; arguments and errors as of :func:`.diff.diff`."""
-    old, new = before.spaces(), after.spaces()
+    old, new = before.spaces(c_bit=c_bit), after.spaces(c_bit=c_bit)
     later = {(space.root, space.levels): space for space in new}
     pairs, vanished = [], []
     for space in old:

@@ -92,11 +92,16 @@ def bounded(root: Root, within: tuple[int, int] | None) -> Root:
     return root._replace(first=first, last=last)
 
 
+def check_c_bit(c_bit: int | None) -> None:
+    """Raise ValueError for what cannot be the number of the encryption bit."""
+    if c_bit is not None and operator.index(c_bit) not in _C_BITS:
+        raise ValueError(f"c_bit is {c_bit}; the encryption bit is one of 32 to 51")
+
+
 def _check(levels: int | None, c_bit: int | None, pti: str | None) -> None:
     if levels not in (None, 4, 5):
         raise ValueError(f"levels is {levels!r}; x86-64 has 4 or 5")
-    if c_bit is not None and operator.index(c_bit) not in _C_BITS:
-        raise ValueError(f"c_bit is {c_bit}; the encryption bit is one of 32 to 51")
+    check_c_bit(c_bit)
     if pti is not None and pti not in PTI_CHOICES:
         raise ValueError(f"pti is {pti!r}; it can be 'user' or 'kernel'")
 

@@ -30,20 +30,22 @@ _USER_MASK, _USER = np.uint64(0x7FF0_0000_0000_0183), np.uint64(0x3)
 _FRAME = np.uint64(0x0000_07FF_FFFF_F000)
 
 
-def find_tops(image: Image) -> tuple[np.ndarray, np.ndarray, bool]:
+def find_tops(image: Image, encryption: int = 0) -> tuple[np.ndarray, np.ndarray, bool]:
     """Return addresses (uint64) and content (shape (n, 512)) of pages that can be top tables.
 
+    encryption: a bit of entries that is no part of a frame, below those that never are.
     The third says whether there are more than were looked at.
     """
     ranges = image.ranges
     end = ranges[:, 1].max() if len(ranges) else np.uint64(0)
+    frame = _FRAME & ~np.uint64(encryption)
     found_pa, found, total = [], [], 0
     for pa, pages in _blocks(image):
-        likely = np.flatnonzero(_like_kernel(pages[:, -1], end))
+        likely = np.flatnonzero(_like_kernel(pages[:, -1], end, frame))
         for first in range(0, len(likely), _ROWS):
             rows = likely[first : first + _ROWS]
             tables = pages[rows]
-            good = _like_top(tables, end)
+            good = _like_top(tables, end, frame)
             found_pa.append(np.uint64(pa) + rows[good].astype(np.uint64) * np.uint64(PAGE))
             found.append(tables[good])
             total += int(np.count_nonzero(good))
@@ -86,13 +88,13 @@ def _as_pages(memory: np.ndarray) -> np.ndarray:
     return np.ndarray((pages, _ENTRIES), "<u8", memory)
 
 
-def _like_kernel(entries: np.ndarray, end: np.uint64) -> np.ndarray:
-    return ((entries & _KERNEL_MASK) == _KERNEL) & (entries & _FRAME < end)
+def _like_kernel(entries: np.ndarray, end: np.uint64, frame: np.uint64) -> np.ndarray:
+    return ((entries & _KERNEL_MASK) == _KERNEL) & (entries & frame < end)
 
 
-def _like_top(tables: np.ndarray, end: np.uint64) -> np.ndarray:
+def _like_top(tables: np.ndarray, end: np.uint64, frame: np.uint64) -> np.ndarray:
     user, kernel = tables[:, :_HALF], tables[:, _HALF:]
     used = kernel != 0
-    good = (~used | _like_kernel(kernel, end)).all(axis=1) & (used.sum(axis=1) >= 2)
-    fits = ((user & _USER_MASK) == _USER) & (user & _FRAME < end)
+    good = (~used | _like_kernel(kernel, end, frame)).all(axis=1) & (used.sum(axis=1) >= 2)
+    fits = ((user & _USER_MASK) == _USER) & (user & frame < end)
     return good & ((user == 0) | fits).all(axis=1)

@@ -9,44 +9,55 @@ import numpy as np
 
 from .. import content
 from ..image import Image
-from ..start import find_reader
+from ..start import check_c_bit, find_reader
 from ..walk import Root, Walk
 from ..walking import run_walk
 from .candidates import MOST, find_tops
 from .model import KINDS, Space, Spaces
 from .struct_page import KernelLeaves, PageArray, find_array
-from .summary import count_kernel, count_user, share
+from .summary import SpacesBudget, count_kernel, count_user, share
 
 _FRAME = 0x000F_FFFF_FFFF_F000
 _HALF = 256
 _COPY = 0x1000
 _USER, _NX = np.uint64(4), np.uint64(1 << 63)
 _LOW_MEMORY = 1 << 20
+#: Tables with one kernel half that are another kernel's, and how many such are said.
+_TOGETHER, _SAID = 3, 4
 #: Kernel halves that are tried, and entries of one walk of a kernel half.
 _TRIED = 16
 _MOST_ENTRIES = 1 << 25
 
 
-def find_spaces(image: Image) -> Spaces:
+def find_spaces(image: Image, c_bit: int | None = None) -> Spaces:
     """Return every address space of a machine; see ``Image.spaces``."""
-    pas, tables, more = find_tops(image)
+    check_c_bit(c_bit)
+    encryption = None if c_bit is None else 1 << c_bit
+    pas, tables, more = find_tops(image, encryption or 0)
     notes = [f"more than {MOST} pages look like top tables: only those were asked"] if more else []
     if not len(pas):
         raise ValueError(
             f"{image.path}: holds no page that can be a top table of 64-bit Linux: another system,"
             " another kind of file, or an image without the memory of page tables"
         )
-    found = _Finder(image, pas, tables, notes)
+    found = _Finder(image, pas, tables, notes, encryption)
     return found.spaces()
 
 
 class _Finder:
-    def __init__(self, image: Image, pas: np.ndarray, tables: np.ndarray, notes: list[str]):
+    def __init__(
+        self,
+        image: Image,
+        pas: np.ndarray,
+        tables: np.ndarray,
+        notes: list[str],
+        encryption: int | None,
+    ):
         self.image = image
         self.pas = pas
         self.tables = tables
         self.notes = notes
-        self.encryption = self._encryption()
+        self.encryption = self._encryption() if encryption is None else encryption
         self.read = find_reader(image, self.encryption)
         self.by_pa = {int(pa): table for pa, table in zip(pas, tables, strict=True)}
         self.users = self._user_copies()
@@ -83,6 +94,7 @@ class _Finder:
         root, array, mapping = self._reference()
         half = self.by_pa[root.pa][_HALF:]
         spaces, stale = [], []
+        others: list[int] = []
         isolated = set(self.users.values())
         for pa in self.pas.tolist():
             if pa in isolated:
@@ -92,6 +104,9 @@ class _Finder:
                 spaces.append(space)
             elif self._like(pa, half):
                 stale.append(pa)
+            else:
+                others.append(pa)
+        self._note_others(others)
         if array is None:
             spaces = _distinct(spaces, self.by_pa, stale)
         self._count(spaces, root)
@@ -103,6 +118,18 @@ class _Finder:
         cpus = [cpu for cpu in self.image.cpus if cpu.paging]
         nxe = not cpus or cpus[0].nxe is not False
         return Spaces(spaces, stale, self.notes, root._replace(nxe=nxe), self.encryption, nxe)
+
+    def _note_others(self, others: list[int]) -> None:
+        """Say where tables share a kernel half that is not that of the spaces."""
+        halves = Counter(self.by_pa[pa][_HALF:].tobytes() for pa in others)
+        for half, number in halves.most_common(_SAID):
+            if number < _TOGETHER:
+                break
+            first = next(pa for pa in others if self.by_pa[pa][_HALF:].tobytes() == half)
+            self.notes.append(
+                f"{number} tables have another kernel half in common, the first at {first:#x}:"
+                f" another kernel (that of kdump, or of a boot before); --root {first:#x} walks it"
+            )
 
     def _reference(self) -> tuple[Root, PageArray | None, KernelLeaves]:
         """Return the kernel half that most tables have, and the array that it maps."""
@@ -182,17 +209,26 @@ class _Finder:
         """Count what each maps; the kernel half, which all share, once."""
         kernel = count_kernel(self.image, reference)
         frames = []
+        budget = SpacesBudget(self.image)
+        # if not all can be counted, then those that are certain
+        spaces.sort(key=lambda space: (not space.certain, KINDS.index(space.kind), space.root))
         for space in spaces:
             top = space.root if space.user_root is None else space.user_root
             root = Root(top, space.levels, True, encryption=self.encryption, half="user")
-            frames.append(count_user(self.image, root, space, self.notes))
+            frames.append(count_user(self.image, root, space, self.notes, budget))
             space.kernel_leaves = kernel
             roots = {space.root, space.user_root}
             running = [i for i, cpu in enumerate(self.image.cpus) if self._runs(cpu.root, roots)]
             space.cpus = running
-            if space.kind == "process" and not space.user_leaves:
+            if space.kind == "process" and space.counted and not space.user_leaves:
                 space.kind = "poking" if self.by_pa[space.root][:_HALF].any() else "empty"
         share(spaces, frames)
+        left = sum(not space.counted for space in spaces)
+        if left:
+            self.notes.append(
+                f"{left} spaces were not counted: all together have many times more tables than the"
+                " image has pages (--space looks at one)"
+            )
 
     def _runs(self, root: int, roots: set[int | None]) -> bool:
         return root & ~self.encryption in roots

@@ -26,6 +26,8 @@ class Space:
     certain: whether the array of struct page, the kernel's image or VMCOREINFO says so;
         evidence: what says it.
     cpus: numbers of the processors that run it.
+    counted: whether the numbers below were counted: not all are in an image that is made to
+        have tables without end.
     user_leaves, kernel_leaves: present leaves of each half; resident, writable, executable:
         bytes that the user half maps, maps writable, maps executable.
     shared: bytes of frames that other spaces map too, by the root of the other; and
@@ -45,6 +47,7 @@ class Space:
     resident: int = 0
     writable: int = 0
     executable: int = 0
+    counted: bool = True
     shared: dict[int, int] = field(default_factory=dict)
     shared_bytes: int = 0
 

@@ -44,7 +44,7 @@ def parts_of(image: Image, found: Spaces) -> list[Part]:
     for space in found:
         root = user_root(found, space)
         table = image.entries_at(root.pa)
-        if table is not None and table[:_HALF].any():
+        if space.counted and table is not None and table[:_HALF].any():
             parts.append(Part("user", (space,), root))
     return parts
 

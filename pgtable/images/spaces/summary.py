@@ -10,14 +10,16 @@ import numpy as np
 from ..image import Image
 from ..regions import SIZES
 from ..segments import PAGE
-from ..walk import Root
-from ..walking import run_walk
+from ..steps import run_task
+from ..walk import Root, Tables, Walk
+from ..walking import ALWAYS_VISITED, EXPANSION, NativeWalk, run_walk, streamed_columns
 from .model import Space
 
 _MOST_ENTRIES = 1 << 26
 _PAGE = np.uint64(PAGE)
-#: Frames of large pages of one space that are told apart: 256 GiB.
+#: Frames of large pages that are told apart, of all spaces together: 256 GiB.
 _MOST_FRAMES = 1 << 26
+_NO_TABLES = Tables(*[np.empty(0, np.uint64)] * 6)
 
 
 def count_kernel(image: Image, root: Root) -> int:
@@ -25,22 +27,61 @@ def count_kernel(image: Image, root: Root) -> int:
     return int(np.count_nonzero(run_walk(image.tables(root), root, _MOST_ENTRIES).leaf))
 
 
-def count_user(image: Image, root: Root, space: Space, notes: list[str]) -> np.ndarray:
-    """Count the user half of a space; return the 4 KiB frames that it maps, each once (uint64)."""
-    walk = run_walk(image.tables(root), root, _MOST_ENTRIES)
-    leaf = walk.leaf & walk.user
-    size = SIZES[walk.level]
-    space.user_leaves = int(np.count_nonzero(leaf))
-    space.resident = int(size[leaf].sum())
-    space.writable = int(size[leaf & walk.writable].sum())
-    space.executable = int(size[leaf & ~walk.nx].sum())
-    if int(size[leaf & (walk.level > 1)].sum()) > _MOST_FRAMES * PAGE:
+class SpacesBudget:
+    """How many tables may be visited for all spaces, and how many frames told apart.
+
+    Of a machine, each table is of one space, or of few: an image in which spaces have many
+    times more tables than it has pages is made to keep who reads it busy.
+    """
+
+    def __init__(self, image: Image):
+        ranges = image.ranges
+        pages = int((ranges[:, 1] - ranges[:, 0]).sum()) // PAGE if len(ranges) else 0
+        self.tables = EXPANSION * pages + ALWAYS_VISITED
+        self.frames = _MOST_FRAMES
+
+
+def count_user(
+    image: Image, root: Root, space: Space, notes: list[str], budget: SpacesBudget
+) -> np.ndarray:
+    """Count the user half of a space; return the 4 KiB frames that it maps, each once (uint64).
+
+    Where the budget is used up, the space is marked as not counted.
+    """
+    walk = NativeWalk(image.tables(root), root)
+    space.counted = budget.tables > 0
+    if not space.counted:
+        return np.empty(0, np.uint64)
+    run_task(walk.discover())
+    once = walk.excessive
+    budget.tables -= int(len(walk.all_tables()) if once else walk.bounds.tables)
+    parts = [_count(space, rows, root) for rows in walk.stream(once, streamed_columns())]
+    pa = np.concatenate([np.empty(0, np.uint64), *(part[0] for part in parts)])
+    size = np.concatenate([np.empty(0, np.uint64), *(part[1] for part in parts)])
+    large = int(size[size > _PAGE].sum()) // PAGE
+    budget.frames -= large
+    if budget.frames < 0:
+        budget.frames += large
         notes.append(
             f"the space at {space.root:#x} maps more with large pages than is compared: frames"
             " that it shares in them are counted by their first 4 KiB alone"
         )
-        return np.unique(walk.pa[leaf] // _PAGE)
-    return _frames(walk.pa[leaf], size[leaf])
+        return np.unique(pa // _PAGE)
+    return _frames(pa, size)
+
+
+def _count(
+    space: Space, columns: dict[str, np.ndarray], root: Root
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add some rows to what a space maps; return frames and sizes of its user leaves."""
+    walk = Walk(root, tables=_NO_TABLES, **columns)
+    leaf = walk.leaf & walk.user
+    size = SIZES[walk.level]
+    space.user_leaves += int(np.count_nonzero(leaf))
+    space.resident += int(size[leaf].sum())
+    space.writable += int(size[leaf & walk.writable].sum())
+    space.executable += int(size[leaf & ~walk.nx].sum())
+    return walk.pa[leaf], size[leaf]
 
 
 def _frames(pa: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,24 @@ def test_machines_of_many_spaces(
         assert copies | {dead} <= set(found.stale)
 
 
+def test_an_encryption_bit_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Bits below 43 are no encryption bit of processors that are known: they must be said."""
+    machine = Machine(4, c_bit=36)
+    root = machine.process(5)
+    path = tmp_path / "ram"
+    path.write_bytes(machine.tobytes())
+    with pgtable.open_image(path, format="raw") as image:
+        found = image.spaces(c_bit=36)
+        assert [s.root for s in found if s.kind == "process"] == [root]
+        assert found.encryption == 1 << 36
+        with pytest.raises(ValueError, match="c_bit is 70"):
+            image.spaces(c_bit=70)
+    arguments = [str(path), "--image-format", "raw", "--c-bit", "36", "--json"]
+    assert main(["spaces", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["spaces"][0]["user_leaves"] == 5
+    assert main(["walk", *arguments, "--space", "0"]) == 0
+
+
 @pytest.mark.parametrize("kind", ["zeros", "random", "ones", "words"])
 def test_what_is_no_linux_is_one_sentence(
     tmp_path: Path, kind: str, capfd: pytest.CaptureFixture
@@ -174,3 +193,64 @@ def test_json_names_every_space(tmp_path: Path, capsys: pytest.CaptureFixture) -
 def test_a_compressed_shipped_machine_is_listed(capsys: pytest.CaptureFixture) -> None:
     assert main(["spaces", str(DATA / "main.raw.xz")]) == 0
     assert "19 address spaces" in capsys.readouterr().out
+
+
+def test_hostile_tables_take_bounded_time_and_are_said(tmp_path: Path) -> None:
+    """Every page is a top table of one kernel, and all refer to all."""
+    rng = np.random.default_rng(0)
+    n = 700
+    words = (rng.integers(0, n, (n, 512), np.uint64) << np.uint64(12)) | np.uint64(0x67)
+    words[:, 256:] = words[0, 256:]
+    path = tmp_path / "ram"
+    path.write_bytes(words.tobytes())
+    began = time.process_time()
+    with pgtable.open_image(path, format="raw") as image:
+        found = image.spaces()
+    assert time.process_time() - began < 20  # it was minutes
+    assert len(found) > n // 2
+    assert any("were not counted" in note for note in found.notes)
+    assert sum(space.counted for space in found) < n // 2
+
+
+def test_another_kernel_in_the_image_is_said(tmp_path: Path) -> None:
+    machine = Machine(14)
+    for _ in range(6):
+        machine.process(2)
+    for number in range(4):  # tops of a kernel that lies elsewhere
+        page = machine.page(2)
+        machine.words[page, 256:] = 0
+        machine.words[page, 300 + number] = 0
+        machine.words[page, 290], machine.words[page, 511] = 0x123067 & ~4, 0x125067 & ~4
+    path = tmp_path / "ram"
+    path.write_bytes(machine.tobytes())
+    with pgtable.open_image(path, format="raw") as image:
+        found = image.spaces()
+    assert {s.root for s in found if s.kind == "process"} == set(machine.processes)
+    (note,) = [note for note in found.notes if "another kernel half" in note]
+    assert note.startswith("4 tables")
+
+
+def test_a_windows_guest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Top tables of Windows refer to themselves, with NX, and keep a bit of their own."""
+    words = np.zeros((600, 512), np.uint64)
+    for page in range(1, 40):
+        words[page, 256 + page] = page << 12 | 0x8000_0000_0000_0863
+        words[page, [300, 496, 511]] = [100 << 12 | 0x863, 101 << 12 | 0x863, 102 << 12 | 0x863]
+    path = tmp_path / "ram"
+    path.write_bytes(words.tobytes())
+    assert main(["spaces", str(path), "--image-format", "raw"]) == 2
+    assert "no page that can be a top table of 64-bit Linux" in capsys.readouterr().err
+
+
+def test_which_processor_runs_which(tmp_path: Path) -> None:
+    machine = Machine(15, pti=True)
+    roots = [machine.process(3) for _ in range(3)]
+    path = tmp_path / "ram"
+    path.write_bytes(machine.tobytes())
+    with pgtable.open_image(path, format="raw") as image:
+        image.cpus = [
+            pgtable.images.registers.Registers(1 << 31, 0, cr3, 0x20, 0, 0, 0xD01)
+            for cr3 in (roots[1], roots[2] | 0x1000, roots[1] | 0x1003)
+        ]
+        runs = {space.root: space.cpus for space in image.spaces() if space.cpus}
+    assert runs == {roots[1]: [0, 2], roots[2]: [1]}
