@@ -316,7 +316,7 @@ def print_rows(walk: Walk, as_json: bool, where: str = "") -> None:
     line = "{{" + line if as_json else line
     words = ("false", "true") if as_json else None
     for part in export.chunks(walk):
-        columns = [getattr(walk, name)[part].tolist() for name in _ROW]
+        columns = [getattr(part, name).tolist() for name in _ROW]
         for va, level, kind, entry, pa, *rights in zip(*columns, strict=True):
             shown = (
                 [words[right] for right in rights]

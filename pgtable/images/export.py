@@ -47,17 +47,17 @@ def _hex(numbers: np.ndarray) -> np.ndarray:
     return _HEX[(numbers[:, None] >> _DIGIT_SHIFTS & np.uint64(15)).astype(np.uint8)]
 
 
-def chunks(walk: Walk) -> Iterator[slice]:
-    """Yield slices that cover all rows, some at a time."""
-    for first in range(0, len(walk), CHUNK):
-        yield slice(first, first + CHUNK)
+def chunks(walk: Walk, size: int = CHUNK) -> Iterator[Walk]:
+    """Yield walks of some rows each, which together are all."""
+    for first in range(0, len(walk), size):
+        yield walk.part(slice(first, first + size))
 
 
 def write_info_tlb(walk: Walk, file: BinaryIO | io.RawIOBase) -> None:
     """Write the leaves of a walk as QEMU's ``info tlb`` prints them."""
     for part in chunks(walk):
-        leaf = walk.leaf[part]
-        columns = (column[part][leaf] for column in (walk.va, walk.pa, walk.entry, walk.level))
+        leaf = part.leaf
+        columns = (column[leaf] for column in (part.va, part.pa, part.entry, part.level))
         file.write(info_tlb_lines(*columns).tobytes())
 
 
@@ -66,7 +66,7 @@ def write_npy(walk: Walk, path: str | os.PathLike[str]) -> None:
 
     Raises OSError where it cannot be written; the file is replaced only when complete.
     """
-    columns = walk.columns
+    columns = walk.part(slice(0)).columns
     dtype = np.dtype([(name, column.dtype) for name, column in columns.items()])
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
@@ -76,9 +76,9 @@ def write_npy(walk: Walk, path: str | os.PathLike[str]) -> None:
     with replacing(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for part in chunks(walk):
-            records = np.empty(len(walk.va[part]), dtype)
-            for name, column in columns.items():
-                records[name] = column[part]
+            records = np.empty(len(part), dtype)
+            for name, column in part.columns.items():
+                records[name] = column
             file.write(records.tobytes())
 
 
@@ -95,10 +95,9 @@ def write_parquet(walk: Walk, path: str | os.PathLike[str]) -> None:
         raise ValueError(
             "Parquet needs the package pyarrow: pip install 'pgtable[parquet]'"
         ) from None
-    columns = walk.columns
+    columns = walk.part(slice(0)).columns
     schema = pa.schema([(name, pa.from_numpy_dtype(c.dtype)) for name, c in columns.items()])
     with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
-        for first in range(0, max(len(walk), 1), 16 * CHUNK):
-            part = slice(first, first + 16 * CHUNK)
-            arrays = [pa.array(column[part]) for column in columns.values()]
+        for part in chunks(walk, 16 * CHUNK):
+            arrays = [pa.array(column) for column in part.columns.values()]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))

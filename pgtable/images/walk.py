@@ -291,6 +291,22 @@ class Walk(Walked):
         lib.pgtable_walk_flags(pointer(self._traits), mask, value, pointer(flags), len(self))
         return flags
 
+    def part(self, rows: slice) -> Walk:
+        """Return some rows as a walk of their own: their columns are made for them alone."""
+        if len(self._traits) == len(self):
+            traits, made = self._traits[rows], {}
+        else:  # columns that were put together by hand
+            traits = self._traits
+            made = {name: column[rows] for name, column in self.columns.items()}
+        found = Walk(self.root, self.va[rows], self.entry[rows], traits, self.tables)
+        vars(found).update(made)
+        found.kernel, found.kernel_given, found.spaces = (
+            self.kernel,
+            self.kernel_given,
+            self.spaces,
+        )
+        return found
+
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """All columns by name."""
