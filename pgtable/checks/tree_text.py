@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import bits
 from ..engines.interface import Engine, Helper
+from ..kernel_trees import KernelTreeError, read_text
 from . import definitions
 from .report import Value, wrap
 
@@ -36,8 +37,8 @@ _OPTIONS = (
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(errors="replace")
-    except OSError:
+        return read_text(file)
+    except (OSError, KernelTreeError):
         return ""
 
 

@@ -45,7 +45,9 @@ package in two halves, either.  Switches may follow, separated by commas:
   CONFIG_NAME=y|n    a build option, instead of what the tree was configured with
 
 A tree is a program: its helpers run in a process of their own, without files,
-network and other programs where the system has Landlock and seccomp.
+network and other programs where the system has Landlock and seccomp.  The
+compiler may read the tree, its own files and what PGTABLE_COMPILER_PATHS names
+(separated by colons).
 """
 
 _LEVELS = ("pte", "pmd", "pud", "p4d", "pgd", "swp", "prot")

@@ -11,6 +11,7 @@ from .errors import HelperEndedError, KernelTreeError
 from .isolation.isolated_engine import SECONDS
 from .loaded_engine import kernel_tree
 from .own_code import code_sizes, compile_own, compiler_version
+from .reading import read_text
 from .recipe import csrc_directory, flags_of_loops
 from .tree_engine import KernelTreeEngine
 from .tree_library import TreeLibrary, tree_library
@@ -31,5 +32,6 @@ __all__ = [
     "find_compiler",
     "flags_of_loops",
     "kernel_tree",
+    "read_text",
     "tree_library",
 ]

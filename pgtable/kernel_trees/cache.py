@@ -32,6 +32,7 @@ from pathlib import Path
 import platformdirs
 
 from .errors import KernelTreeError
+from .reading import read_bytes
 from .trust import UntrustedError, open_directory, open_file, require_own_place
 
 PLACE = "PGTABLE_CACHE_DIR"
@@ -214,7 +215,7 @@ def _stamp(name: str) -> list[int]:
 
 
 def _content(name: str) -> str:
-    return sha256(Path(name).read_bytes()).hexdigest()
+    return sha256(read_bytes(name)).hexdigest()
 
 
 def _sum(content: bytes) -> bytes:

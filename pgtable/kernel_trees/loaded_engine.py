@@ -130,9 +130,11 @@ def kernel_tree(
         (``engine.active`` says what does).  One that ends that process is a
         HelperEndedError with its name, the entry and the reason.  Results are the
         same; a call takes some 50 us longer, in one thread, and ``forms`` are not used.
-    timeout: seconds that a run of the compiler and, if isolated, of a helper over half
-        a million entries may take.
+    timeout: seconds that a helper may take over half a million entries, if isolated.
 
+    The compiler runs with limits (600 s, 6 GiB of memory) and, where the system has
+    Landlock, may read the tree, its own files and what PGTABLE_COMPILER_PATHS names
+    (separated by colons), and nothing else.
     Compiling takes a few seconds once; the result is kept in the platform's cache
     directory, or in PGTABLE_CACHE_DIR.  Value helpers that cannot be had are in
     ``engine.unavailable`` with the reason.

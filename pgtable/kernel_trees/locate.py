@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import KernelTreeError
+from .reading import read_text
 
 PGTABLE_H = "arch/x86/include/asm/pgtable.h"
 AUTOCONF_H = "include/generated/autoconf.h"
@@ -105,7 +106,7 @@ def _with_generated(directory: Path) -> Path:
 def _included(generated: Path) -> Path | None:
     """Return the tree that the Makefile of a generated half includes."""
     try:
-        text = (generated / "Makefile").read_text(errors="replace")
+        text = read_text(generated / "Makefile")
     except FileNotFoundError:
         return None
     found = re.search(r"^include\s+(\S.*?)/Makefile\s*$", text, re.MULTILINE)
@@ -166,7 +167,7 @@ def _generated_of(sources: Path) -> Path:
 def _release(generated: Path) -> str:
     for name in ("include/generated/utsrelease.h", "include/config/kernel.release"):
         try:
-            text = (generated / name).read_text(errors="replace").strip()
+            text = read_text(generated / name).strip()
         except FileNotFoundError:
             continue
         quoted = re.search(r'UTS_RELEASE "([^"]*)"', text)
@@ -175,7 +176,7 @@ def _release(generated: Path) -> str:
 
 
 def _require_x86_64(tree: Tree) -> None:
-    autoconf = (tree.generated / AUTOCONF_H).read_text(errors="replace")
+    autoconf = read_text(tree.generated / AUTOCONF_H)
     if re.search(r"^#define CONFIG_X86_64 1$", autoconf, re.MULTILINE):
         return
     found = re.search(
@@ -201,7 +202,7 @@ def _require_same_version(tree: Tree) -> None:
 
 def _makefile_version(sources: Path) -> tuple[int, ...] | None:
     try:
-        text = (sources / "Makefile").read_text(errors="replace")
+        text = read_text(sources / "Makefile")
     except FileNotFoundError:
         return None
     numbers = [
@@ -216,7 +217,7 @@ def _makefile_version(sources: Path) -> tuple[int, ...] | None:
 
 def _generated_version(generated: Path) -> tuple[int, ...] | None:
     try:
-        text = (generated / VERSION_H).read_text(errors="replace")
+        text = read_text(generated / VERSION_H)
     except FileNotFoundError:
         return None
     code = re.search(r"^#define LINUX_VERSION_CODE (\d+)", text, re.MULTILINE)

@@ -15,6 +15,7 @@ from .compiler import Command, first_error
 from .discover import Discovery, discover
 from .errors import KernelTreeError
 from .locate import AUTOCONF_H, PGTABLE_C, Tree
+from .reading import read_text
 
 #: Flags that kernel code of every version needs.
 _KERNEL_FLAGS = [
@@ -67,7 +68,7 @@ class Recipe(NamedTuple):
         """Tell whether a build option (``CONFIG_...``) holds in what is compiled."""
         if option in self.config:
             return self.config[option]
-        text = (self.tree.generated / AUTOCONF_H).read_text(errors="replace")
+        text = read_text(self.tree.generated / AUTOCONF_H)
         return re.search(rf"^#define {re.escape(option)} 1$", text, re.MULTILINE) is not None
 
 
@@ -211,7 +212,7 @@ def _unused_config(recipe: Recipe, files: list[str]) -> list[str]:
     for file in files if unused else ():
         # the generated configuration names all options, so it does not count
         if not file.endswith("autoconf.h"):
-            unused -= set(_CONFIG.findall(Path(file).read_text(errors="replace")))
+            unused -= set(_CONFIG.findall(read_text(Path(file))))
     return sorted(unused)
 
 

@@ -31,8 +31,9 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def compiler(tmp_path):
+def compiler(tmp_path, monkeypatch):
     """Return a compiler that writes a line into a file each time that it links a library."""
+    monkeypatch.setenv("PGTABLE_COMPILER_PATHS", str(tmp_path))
 
     def make(when_linking="true", name="cc"):
         script = tmp_path / name

@@ -254,6 +254,7 @@ def test_cases_of_a_condition_leave_nothing_open(condition, word, bit):
 def compiler(tmp_path, monkeypatch):
     """Return a compiler that does something before it compiles proofs; the cache is its own."""
     monkeypatch.setenv("PGTABLE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PGTABLE_COMPILER_PATHS", str(tmp_path))
 
     def make(action):
         script = tmp_path / "cc"

@@ -30,11 +30,16 @@ def limit(name: str, value: int) -> None:
 
 
 def restrict_files(
-    read: list[str], execute: list[str], write: list[str], devices: list[str]
+    read: list[str],
+    execute: list[str],
+    write: list[str],
+    devices: list[str],
+    scoped: bool = True,
 ) -> list[str]:
     """Allow only these directories and files, and no network; return the names of what is in force.
 
     execute: what may be read and run.  devices: files that may be read and written.
+    scoped: send no signals to processes outside, either.
     """
     try:
         from py_landlock import AccessFs, Landlock  # noqa: PLC0415
@@ -54,6 +59,8 @@ def restrict_files(
         for path in write:
             if os.path.isdir(path):
                 rules.allow_read_write(path)
+        if not scoped:
+            rules.allow_all_scope()
         rules.apply()
     except (ImportError, OSError, RuntimeError, ValueError, _landlock_error()):
         return []
