@@ -122,11 +122,14 @@ def find_array(image: Image, mapping: KernelLeaves, tops: np.ndarray) -> PageArr
         return None
     asked = tops[np.linspace(0, len(tops) - 1, min(len(tops), _ASKED), dtype=np.intp)].tolist()
     best, most = None, 0
-    for start in mapping.starts()[:_STARTS]:
-        for size in _SIZES:
-            for word, count in _LAYOUTS:
+    starts = mapping.starts()[:_STARTS]
+    for size in _SIZES:
+        for word, count in _LAYOUTS:
+            for start in starts:
                 array = PageArray(image, mapping, direct, start, size, word, count)
                 confirmed = sum(array.mm_of(pa) is not None for pa in asked)
                 if confirmed > most:
                     best, most = array, confirmed
+            if most > 1:  # two tables that are held by what their struct page points to
+                return best
     return best
