@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         _run(["bench.throughput", str(results / "throughput.json"), *smoke], args.smoke)
         _run(["bench.command_line", str(results / "files.json"), *smoke], args.smoke)
         _run(["bench.walk", str(results / "walk.json"), *smoke], args.smoke)
-        _run(["bench.machine", str(results / "machine.json"), *smoke], args.smoke)
+        _run(["bench.whole_machine", str(results / "whole_machine.json"), *smoke], args.smoke)
         saved = results / "pytest-benchmark.json"
         _run(
             ["pytest", "bench", "--benchmark-enable", "-q", f"--benchmark-json={saved}"], args.smoke

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A whole machine: searching for its spaces, walks, censuses and audits by threads.
 
-``python -m bench.machine [OUT.json] [--entries MI] [--smoke]``.  Times are of the clock, medians
+``python -m bench.whole_machine [OUT.json] [--entries MI] [--smoke]``.  Times are of the clock, medians
 of rounds in which all take turns; ratios are of one run.
 """
 
@@ -103,7 +103,7 @@ def table(results: dict[str, dict[str, float]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.machine", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.whole_machine", description=__doc__)
     parser.add_argument("output", nargs="?", type=Path, help="JSON file for the results")
     parser.add_argument("--entries", type=int, default=64, help="Mi entries (default: 64)")
     parser.add_argument("--smoke", action="store_true", help="small and quick")
