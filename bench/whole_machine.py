@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A whole machine: searching for its spaces, walks, censuses and audits by threads.
 
-``python -m bench.whole_machine [OUT.json] [--entries MI] [--smoke]``.  Times are of the clock, medians
-of rounds in which all take turns; ratios are of one run.
+``python -m bench.whole_machine [OUT.json] [--entries MI] [--smoke]``.  Times are of the clock,
+medians of rounds in which all take turns; ratios are of one run.
 """
 
 from __future__ import annotations
