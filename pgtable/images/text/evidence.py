@@ -15,7 +15,7 @@ class Listener(Protocol):
     """A format that has reports."""
 
     def fact(self, what: str, match: re.Match[str], place: Place) -> None:
-        """Take a fact of :data:`~.report.FACTS`."""
+        """Take a fact of :data:`~.log_report.FACTS`."""
 
 
 class Evidence(Format):
