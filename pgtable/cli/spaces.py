@@ -8,7 +8,7 @@ import argparse
 from .common import print_json, print_table
 from .image_options import IMAGE_HELP
 from .ranges import count, plural, size_text, wrapped
-from .walk import add_c_bit_option, add_opening_options, open_asked
+from .walk import add_c_bit_option, add_opening_options, add_threads_option, open_asked
 from .working import Working
 
 HELP = "list every address space in a memory image, without symbols"
@@ -31,13 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, with all spaces")
     group = parser.add_argument_group("image")
     add_c_bit_option(group)
+    add_threads_option(group)
     add_opening_options(group)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    with Working("spaces"), open_asked(args) as image:
-        found = image.spaces(c_bit=args.c_bit)
+    with Working("spaces") as working, open_asked(args) as image:
+        found = image.spaces(c_bit=args.c_bit, threads=args.threads, progress=working.progress)
         notes = [*image.notes, *found.notes]
     if args.json:
         print_json({"image": args.image, **found.as_dict(), "notes": notes})

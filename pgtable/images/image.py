@@ -254,21 +254,28 @@ class Image(ABC):
             found.notes.append(why)
         return found
 
-    def spaces(self, *, c_bit: int | None = None) -> Spaces:
+    def spaces(
+        self,
+        *,
+        c_bit: int | None = None,
+        threads: int = 1,
+        progress: Progress | None = None,
+    ) -> Spaces:
         """Return every address space of the machine, found from content, without symbols.
 
         Top tables are pages whose kernel half is well formed; the kernel's array of
         struct page, which the tables themselves show, tells those in use from copies.
         ``notes`` of the result says what was found out and what is not certain.
 
-        c_bit: as for :meth:`walk`.
+        c_bit, threads: as for :meth:`walk`; progress: called now and then with how many
+        words of memory were looked at.
 
         Raises ValueError where no page can be a top table of 64-bit Linux.
         """
         from .spaces.find import find_spaces  # noqa: PLC0415 - it needs this module
 
         with all_there(self._files):
-            return find_spaces(self, c_bit)
+            return find_spaces(self, c_bit, processors(threads), progress)
 
     def walk_all(
         self, spaces: Spaces | None = None, *, kernel: str | Kernel | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from .. import content
 from ..image import Image
 from ..start import check_c_bit, find_reader
+from ..steps import Progress
 from ..walk import Root, Walk
 from ..walking import run_walk
 from .candidates import MOST, find_tops
@@ -29,11 +30,16 @@ _TRIED = 16
 _MOST_ENTRIES = 1 << 25
 
 
-def find_spaces(image: Image, c_bit: int | None = None) -> Spaces:
+def find_spaces(
+    image: Image,
+    c_bit: int | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Spaces:
     """Return every address space of a machine; see ``Image.spaces``."""
     check_c_bit(c_bit)
     encryption = None if c_bit is None else 1 << c_bit
-    pas, tables, more = find_tops(image, encryption or 0)
+    pas, tables, more = find_tops(image, encryption or 0, threads, progress)
     notes = [f"more than {MOST} pages look like top tables: only those were asked"] if more else []
     if not len(pas):
         raise ValueError(

@@ -13,6 +13,7 @@ import pytest
 
 import pgtable
 from pgtable.cli import main
+from pgtable.images.spaces import candidates
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machines import Machine
@@ -254,3 +255,33 @@ def test_which_processor_runs_which(tmp_path: Path) -> None:
         ]
         runs = {space.root: space.cpus for space in image.spaces() if space.cpus}
     assert runs == {roots[1]: [0, 2], roots[2]: [1]}
+
+
+def test_threads_find_the_same(real: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, _ = real
+    one = image.spaces()
+    monkeypatch.setattr(candidates, "_CHUNK", 1 << 20)
+    told: list[int] = []
+    for threads in (1, 3):
+        assert image.spaces(threads=threads, progress=told.append).as_dict() == one.as_dict()
+    assert told
+    with pytest.raises(ValueError, match="threads is -1"):
+        image.spaces(threads=-1)
+
+
+def test_an_image_of_more_tops_than_can_be_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(22)
+    root = machine.process(1)
+    for _ in range(40):
+        machine.copy(root)
+    path = tmp_path / "ram"
+    path.write_bytes(machine.tobytes())
+    monkeypatch.setattr(candidates, "MOST", 10)
+    monkeypatch.setattr(candidates, "_CHUNK", 1 << 16)
+    with pgtable.open_image(path, format="raw") as image:
+        tops = [candidates.find_tops(image, 0, threads)[0].tolist() for threads in (1, 2, 4)]
+        assert tops[0] == tops[1] == tops[2]
+        assert len(tops[0]) == 10
+        assert any("look like top tables" in note for note in image.spaces().notes)
