@@ -233,3 +233,78 @@ def test_the_interpreter_is_free_during_a_call(random_entries) -> None:
                 if ticks[0] > before:
                     break
             assert ticks[0] > before
+
+
+STEPS_FREED = """
+import threading
+import numpy as np
+import pgtable
+
+engine = pgtable.native("saved_dirty")
+entries = np.random.default_rng(1).integers(0, 2**64, 1 << 22, np.uint64)
+expected = engine.pte_mkdirty(entries, where=engine.pte_dirty)
+few = np.arange(16, dtype="<i8")  # no array for the short way
+done, calls = False, 0
+
+def others():
+    global calls
+    while not done:  # each has steps of its own: more than any table of kept steps holds
+        calls += 1
+        where = engine.pte_young if calls % 2 else engine.pte_present
+        engine.pte_set_flags(few, calls & 0xFFFF, where=where)
+
+thread = threading.Thread(target=others)
+thread.start()
+for _ in range(12):
+    assert np.array_equal(engine.pte_mkdirty(entries, where=engine.pte_dirty), expected)
+done = True
+thread.join()
+assert calls > 1000
+"""
+
+ISA_SWITCHES = """
+import threading, time
+import numpy as np
+import pgtable
+
+engine = pgtable.native("saved_dirty")
+entries = np.arange(512, dtype=np.uint64)
+expected = engine.pte_wrprotect(entries, where=engine.pte_write)
+names = [name for name, usable in pgtable.isas().items() if usable]
+until = time.monotonic() + 2
+
+def switch():
+    while time.monotonic() < until:
+        for name in names:
+            pgtable.isa(name)
+
+thread = threading.Thread(target=switch)
+thread.start()
+calls = 0
+while time.monotonic() < until:
+    assert np.array_equal(engine.pte_wrprotect(entries, where=engine.pte_write), expected)
+    calls += 1
+thread.join()
+assert calls > 100
+"""
+
+
+def _run_alone(program: str, environment: dict[str, str]) -> None:
+    """Run it in a process whose allocator uses freed memory again at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"MALLOC_ARENA_MAX": "1", "MALLOC_PERTURB_": "165"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr}"
+
+
+def test_steps_of_a_running_call_are_not_freed(environment) -> None:
+    _run_alone(STEPS_FREED, environment)
+
+
+def test_isa_may_change_during_short_calls(environment) -> None:
+    _run_alone(ISA_SWITCHES, environment)
