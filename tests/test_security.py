@@ -20,7 +20,7 @@ ROWS = [
 _NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 
 
-def tests_of(path: Path) -> set[str]:
+def functions_of(path: Path) -> set[str]:
     """Return the names of a file's test functions."""
     return {
         node.name
@@ -47,6 +47,6 @@ def test_each_promise_names_tests_that_exist(promise: str, kept_by: str) -> None
         assert path.is_file(), file
         if path.name.startswith("test_"):
             assert test, f"{file}: name the test"
-            assert test in tests_of(path), f"{file} has no {test}"
+            assert test in functions_of(path), f"{file} has no {test}"
         else:
             assert not test
