@@ -16,13 +16,6 @@ enum shape {
 	FULL_SHAPE = SETS | TO_COW | TO_DIRTY,
 };
 
-static inline enum shape shape_of(const struct pgtable_form *form)
-{
-	if (form->to_cow && form->to_dirty)
-		return FULL_SHAPE;
-	return (form->set ? SETS : 0) | (form->to_cow ? TO_COW : 0) | (form->to_dirty ? TO_DIRTY : 0);
-}
-
 ALWAYS_INLINE words apply(struct pgtable_form form, words v, enum shape shape)
 {
 	words kept = v & form.keep;
@@ -36,10 +29,10 @@ ALWAYS_INLINE words apply(struct pgtable_form form, words v, enum shape shape)
 	return kept;
 }
 
-static inline uint64_t apply_to_one(const struct pgtable_form *form, uint64_t v)
+ALWAYS_INLINE uint64_t apply_to_one(struct pgtable_form form, uint64_t v)
 {
-	return (v & form->keep) | form->set | (v & form->to_cow) << PGTABLE_FORM_SHIFT |
-	       (v & form->to_dirty) >> PGTABLE_FORM_SHIFT;
+	return (v & form.keep) | form.set | (v & form.to_cow) << PGTABLE_FORM_SHIFT |
+	       (v & form.to_dirty) >> PGTABLE_FORM_SHIFT;
 }
 
 /* Where a loop writes; always a constant. */
@@ -65,45 +58,38 @@ ALWAYS_INLINE void map_rounds(struct pgtable_form form, const void *in, void *ou
 	}
 }
 
-ALWAYS_INLINE void map_to(const struct pgtable_form *form, const void *in, void *out, size_t n,
+/* form is a copy, so that no store to out can change it. */
+ALWAYS_INLINE void map_to(struct pgtable_form form, const void *in, void *out, size_t n,
 			  enum target target)
 {
 	pgtable_word *dst = out;
 
-	switch ((int)shape_of(form)) {
-	case 0:
-		map_rounds(*form, in, out, n, 0, target);
-		break;
-	case SETS:
-		map_rounds(*form, in, out, n, SETS, target);
-		break;
-	case TO_COW:
-		map_rounds(*form, in, out, n, TO_COW, target);
-		break;
-	case SETS | TO_COW:
-		map_rounds(*form, in, out, n, SETS | TO_COW, target);
-		break;
-	case TO_DIRTY:
-		map_rounds(*form, in, out, n, TO_DIRTY, target);
-		break;
-	case SETS | TO_DIRTY:
-		map_rounds(*form, in, out, n, SETS | TO_DIRTY, target);
-		break;
-	default:
-		map_rounds(*form, in, out, n, FULL_SHAPE, target);
-	}
+	if (form.to_cow && form.to_dirty)
+		map_rounds(form, in, out, n, FULL_SHAPE, target);
+	else if (form.to_cow && form.set)
+		map_rounds(form, in, out, n, SETS | TO_COW, target);
+	else if (form.to_cow)
+		map_rounds(form, in, out, n, TO_COW, target);
+	else if (form.to_dirty && form.set)
+		map_rounds(form, in, out, n, SETS | TO_DIRTY, target);
+	else if (form.to_dirty)
+		map_rounds(form, in, out, n, TO_DIRTY, target);
+	else if (form.set)
+		map_rounds(form, in, out, n, SETS, target);
+	else
+		map_rounds(form, in, out, n, 0, target);
 	for (size_t i = in_rounds(n); i < n; i++)
 		dst[i] = apply_to_one(form, word_at(in, i));
 }
 
 static void map_form(const struct pgtable_form *form, const void *in, void *out, size_t n)
 {
-	map_to(form, in, out, n, CACHE);
+	map_to(*form, in, out, n, CACHE);
 }
 
 static void map_form_large(const struct pgtable_form *form, const void *in, void *out, size_t n)
 {
-	map_to(form, in, out, n, MEMORY);
+	map_to(*form, in, out, n, MEMORY);
 }
 
 static void map_form_stream(const struct pgtable_form *form, const void *in, void *out, size_t n)
@@ -111,7 +97,7 @@ static void map_form_stream(const struct pgtable_form *form, const void *in, voi
 #ifdef PGTABLE_HAS_STREAM
 	/* such a store needs aligned memory */
 	if ((uintptr_t)out % sizeof(words) == 0) {
-		map_to(form, in, out, n, PAST_CACHES);
+		map_to(*form, in, out, n, PAST_CACHES);
 		return;
 	}
 #endif
@@ -149,28 +135,20 @@ ALWAYS_INLINE void where_rounds(struct map_where map, enum shape shape, enum cho
 
 ALWAYS_INLINE void where_by_shape(struct map_where map, enum choice choice, int keeps_input)
 {
-	switch ((int)shape_of(&map.form)) {
-	case 0:
-		where_rounds(map, 0, choice, keeps_input);
-		break;
-	case SETS:
-		where_rounds(map, SETS, choice, keeps_input);
-		break;
-	case TO_COW:
-		where_rounds(map, TO_COW, choice, keeps_input);
-		break;
-	case SETS | TO_COW:
-		where_rounds(map, SETS | TO_COW, choice, keeps_input);
-		break;
-	case TO_DIRTY:
-		where_rounds(map, TO_DIRTY, choice, keeps_input);
-		break;
-	case SETS | TO_DIRTY:
-		where_rounds(map, SETS | TO_DIRTY, choice, keeps_input);
-		break;
-	default:
+	if (map.form.to_cow && map.form.to_dirty)
 		where_rounds(map, FULL_SHAPE, choice, keeps_input);
-	}
+	else if (map.form.to_cow && map.form.set)
+		where_rounds(map, SETS | TO_COW, choice, keeps_input);
+	else if (map.form.to_cow)
+		where_rounds(map, TO_COW, choice, keeps_input);
+	else if (map.form.to_dirty && map.form.set)
+		where_rounds(map, SETS | TO_DIRTY, choice, keeps_input);
+	else if (map.form.to_dirty)
+		where_rounds(map, TO_DIRTY, choice, keeps_input);
+	else if (map.form.set)
+		where_rounds(map, SETS, choice, keeps_input);
+	else
+		where_rounds(map, 0, choice, keeps_input);
 }
 
 /* Mostly the others keep their input.  Loading it once takes a third less time. */
@@ -185,12 +163,13 @@ ALWAYS_INLINE void where_loop(struct map_where map, enum choice choice)
 static void map_form_where(const struct pgtable_form *form, const uint8_t *where,
 			   const void *in, const void *otherwise, void *out, size_t n)
 {
+	const struct map_where map = { .form = *form, .where = where, .in = in,
+				       .otherwise = otherwise, .out = out, .n = n };
 	pgtable_word *dst = out;
 
-	where_loop((struct map_where){ .form = *form, .where = where, .in = in,
-				       .otherwise = otherwise, .out = out, .n = n }, BY_BYTE);
+	where_loop(map, BY_BYTE);
 	for (size_t i = in_rounds(n); i < n; i++)
-		dst[i] = where[i] ? apply_to_one(form, word_at(in, i)) : word_at(otherwise, i);
+		dst[i] = where[i] ? apply_to_one(map.form, word_at(in, i)) : word_at(otherwise, i);
 }
 
 static inline int is_value(const struct pgtable_condition *condition, uint64_t v)
@@ -224,7 +203,7 @@ static void map_form_if(const struct pgtable_form *form, const struct pgtable_co
 	for (size_t i = in_rounds(n); i < n; i++) {
 		uint64_t v = word_at(in, i);
 
-		dst[i] = is_value(condition, v) != negate ? apply_to_one(form, v) :
+		dst[i] = is_value(&map.condition, v) != negate ? apply_to_one(map.form, v) :
 			 word_at(otherwise, i);
 	}
 }

@@ -39,9 +39,9 @@
  */
 struct target {
 	size_t holders;
-	PyObject *owner;	/* keeps alive what the operation points to */
-	Py_buffer memory;	/* of the operation, which it keeps alive */
-	const struct pgtable_operation *operation;
+	PyObject *owner;	/* owns all that the operation points to */
+	struct pgtable_operation operation;
+	const struct pgtable_form_loops *forms;	/* of the operation's loops */
 };
 
 typedef struct {
@@ -95,14 +95,13 @@ static void let_go(struct target *target)
 {
 	if (!target || --target->holders)
 		return;
-	PyBuffer_Release(&target->memory);
 	Py_DECREF(target->owner);
 	PyMem_Free(target);
 }
 
 static const struct pgtable_operation *operation_of(const struct call *call)
 {
-	return call->target->operation;
+	return &call->target->operation;
 }
 
 static void begin(struct call *call, PyObject *self)
@@ -201,7 +200,7 @@ static const struct pgtable_step *where_test(struct call *call)
 	if (!PyObject_TypeCheck(call->where, fastcall_type))
 		return NULL;
 	target = ((FastCall *)call->where)->target;
-	where = target ? target->operation : NULL;
+	where = target ? &target->operation : NULL;
 	if (!where || where->is_chain || !where->last || !where->last->test ||
 	    where->engine != operation_of(call)->engine)
 		return NULL;
@@ -229,7 +228,7 @@ static uint64_t run(const struct call *call, void *out, const struct pgtable_ste
 
 	if (!operation->is_chain && !test && !mask &&
 	    needs_no_alignment(operation->last->map ? out : in, n))
-		total = pgtable_run_step(operation->loops->form, steps, in, NULL, out, n,
+		total = pgtable_run_step(call->target->forms, steps, in, NULL, out, n,
 					 PGTABLE_IN_CACHES);
 	else
 		total = operation->run(operation->loops, steps, nsteps, test, mask, in, out, NULL, n,
@@ -388,18 +387,21 @@ static PyObject *fastcall_count(PyObject *self, PyObject *args, PyObject *kwargs
 	return hand_on(self, name_count, args, kwargs);
 }
 
-/* Set target->operation to the memory of an object; return 0, with an exception, if it has none. */
-static int get_operation(struct target *target, PyObject *operation)
+/* Copy an operation from an object's memory; return 0, with an exception, if it has none. */
+static int get_operation(PyObject *object, struct pgtable_operation *operation)
 {
-	if (PyObject_GetBuffer(operation, &target->memory, PyBUF_SIMPLE))
+	Py_buffer memory;
+	int fits;
+
+	if (PyObject_GetBuffer(object, &memory, PyBUF_SIMPLE))
 		return 0;
-	if (target->memory.len == sizeof(struct pgtable_operation)) {
-		target->operation = target->memory.buf;
-		return 1;
-	}
-	PyBuffer_Release(&target->memory);
-	PyErr_SetString(PyExc_ValueError, "not the memory of a struct pgtable_operation");
-	return 0;
+	fits = memory.len == sizeof(*operation);
+	if (fits)
+		memcpy(operation, memory.buf, sizeof(*operation));
+	else
+		PyErr_SetString(PyExc_ValueError, "not the memory of a struct pgtable_operation");
+	PyBuffer_Release(&memory);
+	return fits;
 }
 
 /* Calls that have begun keep the former target. */
@@ -413,13 +415,14 @@ static PyObject *fastcall_bind(PyObject *self, PyObject *args)
 	target = PyMem_Calloc(1, sizeof(*target));
 	if (!target)
 		return PyErr_NoMemory();
-	if (!get_operation(target, operation)) {
+	if (!get_operation(operation, &target->operation)) {
 		PyMem_Free(target);
 		return NULL;
 	}
 	Py_INCREF(owner);
 	target->holders = 1;
 	target->owner = owner;
+	target->forms = target->operation.loops ? target->operation.loops->form : NULL;
 	((FastCall *)self)->target = target;
 	let_go(former);
 	Py_RETURN_NONE;
