@@ -60,7 +60,8 @@ struct call {
 	PyObject *array;
 	PyObject *out;
 	PyObject *where;
-	Py_buffer in, to, mask;
+	Py_buffer in, into, mask;
+	const Py_buffer *to;	/* where results go: in or into */
 };
 
 /* Set when the module is loaded, and only read afterwards. */
@@ -256,7 +257,7 @@ static int run_where(struct call *call, void *out, uint64_t *total)
 	if (!get_buffer(call->where, &call->mask, 0))
 		return 0;
 	plain = is_bool(&call->mask) && same_shape(&call->mask, &call->in) &&
-		(!out || disjoint(&call->mask, &call->to));
+		(!out || disjoint(&call->mask, call->to));
 	if (plain)
 		*total = run(call, out, NULL, call->mask.buf);
 	PyBuffer_Release(&call->mask);
@@ -270,7 +271,7 @@ static int call_in_place(struct call *call)
 
 	if (!operation_of(call)->last->map || !get_entries(call, PyBUF_WRITABLE))
 		return 0;
-	call->to = call->in;
+	call->to = &call->in;
 	plain = run_where(call, call->in.buf, &total);
 	PyBuffer_Release(&call->in);
 	return plain;
@@ -284,11 +285,12 @@ static int call_into(struct call *call)
 
 	if (!get_entries(call, 0))
 		return 0;
-	if (get_buffer(call->out, &call->to, PyBUF_WRITABLE)) {
-		plain = (is_map ? is_word(&call->to) : is_bool(&call->to)) &&
-			same_shape(&call->in, &call->to) && disjoint(&call->in, &call->to) &&
-			run_where(call, call->to.buf, &total);
-		PyBuffer_Release(&call->to);
+	call->to = &call->into;
+	if (get_buffer(call->out, &call->into, PyBUF_WRITABLE)) {
+		plain = (is_map ? is_word(&call->into) : is_bool(&call->into)) &&
+			same_shape(&call->in, &call->into) && disjoint(&call->in, &call->into) &&
+			run_where(call, call->into.buf, &total);
+		PyBuffer_Release(&call->into);
 	}
 	PyBuffer_Release(&call->in);
 	return plain;
