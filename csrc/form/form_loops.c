@@ -119,7 +119,8 @@ ALWAYS_INLINE void where_rounds(struct map_where map, enum shape shape, enum cho
 				int keeps_input)
 {
 	for (size_t at = 0, end = in_rounds(map.n) * sizeof(uint64_t); at < end; at += ROUND) {
-		const uint8_t *where = map.where + (choice == BY_BYTE ? at / sizeof(uint64_t) : 0);
+		const uint8_t *where =
+			choice == BY_BYTE ? map.where + at / sizeof(uint64_t) : NULL;
 
 #pragma GCC unroll 8
 		for (size_t k = 0; k < ROUND_VECTORS; k++) {
