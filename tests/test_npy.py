@@ -149,3 +149,38 @@ def test_it_is_what_numpy_writes(tmp_path: Path) -> None:
             header = read_npy_header(file, "x")
         assert header.shape == array.shape
         assert header.entries == array.size
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (said(shape="(-2, -2)"), "its shape is no tuple of sizes"),
+        (said(shape=f"({1 << 60},)"), "larger than any file"),
+        (said(shape=f"({(1 << 60) - 1},)"), "its header says"),
+        (said("'|O'"), "never unpickled"),
+        (said("'<f8'"), "is an .npy of <f8"),
+        (said(shape=f"({'1,' * 65})"), "65 dimensions"),
+    ],
+)
+def test_the_reason_is_the_right_one(header, says, tmp_path, capsys):
+    path = tmp_path / "x.npy"
+    path.write_bytes(npy(header, data=bytes(32)))
+    assert main(["apply", "pte_mkold", str(path), "-o", str(tmp_path / "out")]) == 2
+    assert says in capsys.readouterr().err
+
+
+class _InPieces(io.RawIOBase):
+    """A file of which a read gives no more than so many bytes: a pipe."""
+
+    def __init__(self, content: bytes, most: int):
+        self._file, self._most = io.BytesIO(content), most
+
+    def read(self, n: int = -1) -> bytes:
+        return self._file.read(min(n, self._most))
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 64])
+def test_a_header_that_comes_in_pieces(most):
+    file = _InPieces(npy(said(), data=b"entry 1."), most)
+    assert read_npy_header(file, "x") == ((4,), False)
+    assert file.read(most) == b"entry 1."[:most]  # and not a byte more was taken
