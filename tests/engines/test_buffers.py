@@ -289,3 +289,17 @@ def test_buffers_are_let_go_after_the_call(engine) -> None:
     engine.pte_wrprotect(held)
     engine.pte_dirty.count(held)
     assert sys.getrefcount(held) == references
+
+
+@pytest.mark.parametrize("make", [pgtable.native, pgtable.reference])
+def test_arrays_of_another_shape_and_the_same_size_are_refused(make) -> None:
+    """A raw buffer has no shape, and an array has one."""
+    engine, entries = make(), np.zeros(4, np.uint64)
+    square = np.zeros((2, 2), np.uint64)
+    for call in (
+        lambda: engine.pte_mkold(entries, where=np.ones((2, 2), np.bool_)),
+        lambda: engine.pte_mkold(entries, out=square),
+        lambda: engine.pte_modify(entries, square),
+    ):
+        with pytest.raises(ValueError, match=r"shape \(2, 2\)"):
+            call()
