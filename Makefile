@@ -63,11 +63,15 @@ cost-report: $(VENV)/.bench
 demo: build
 	@$(BIN)/python bench/demo.py
 
+# JOBS=1: one after the other, in one process
+JOBS ?= auto
+PYTEST := $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)
+
 test: build
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-long: build
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 faults: $(VENV)/.test | build
 	PGTABLE_FAULTS=long $(BIN)/python -m pytest tests/faults

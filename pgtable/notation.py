@@ -38,7 +38,7 @@ def parse_entry(text: str) -> int:
     sign = -1 if digits.startswith("-") else 1
     digits = digits.removeprefix("-")
     if _PREFIXED.fullmatch(digits):
-        if len(digits) == WHOLE and digits[1] in "bB":
+        if len(digits) in _PADDED and digits[1] in "bB":
             raise AmbiguousNumberError(
                 f"{text!r} can be read as 0x{digits} or as binary, which is {int(digits, 2):#x};"
                 " write one of the two with 0x"

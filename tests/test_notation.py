@@ -38,9 +38,10 @@ def test_what_can_be_only_one_number_is_read(text: str, value: int) -> None:
     assert parse_entry(text) == value
 
 
-def test_sixteen_digits_that_may_be_binary_are_refused() -> None:
-    with pytest.raises(AmbiguousNumberError, match="0x0b10000000000001 or as binary"):
-        parse_entry("0b10000000000001")
+def test_digits_filled_up_that_may_be_binary_are_refused() -> None:
+    for digits in ("0b10000000000001", "0b100110"):  # %016lx and %08lx print such
+        with pytest.raises(AmbiguousNumberError, match=f"0x{digits} or as binary"):
+            parse_entry(digits)
 
 
 @pytest.mark.parametrize("text", ["867", "10", "123456789012345", "-12"])
