@@ -24,10 +24,10 @@ INSTANCES = {
 #: What is edited, and the objects that must be made again of it.
 EDITS = {
     "walk/walk.c": {"walk/walk.o"},
-    "census/census.h": {"census/census.o", "census/census_loops_scalar.o", "walk/walk.o"},
+    "census/census.h": {"census/census.o", "census/census_loops_scalar.o", "walk/walk_census.o"},
     "helpers/pgtable_saved_dirty.h": set(),  # of base: nothing
     "bulk/parallel.h": {"bulk/bulk.o", "bulk/parallel.o", "census/census.o"},
-    "walk/walk_order.h": {"walk/walk.o", "walk/walk_order.o"},
+    "walk/walk_order.h": {"walk/walk_census.o", "walk/walk_order.o"},
     "walk/walk_loops.c": {"walk/walk_loops_scalar.o"},
     "form/form_loops.c": {"form/form_loops_scalar.o"},
     "bulk/step.h": {"bulk/bulk.o"},

@@ -380,12 +380,6 @@ class MappedImage(Image):
             file.check()
         return found
 
-    def entries_at(self, pa: int) -> np.ndarray | None:
-        """Return the 512 words of a page (uint64), not copied; None where the image lacks it."""
-        found = self.segments.page(pa)
-        # across segments, or none at all
-        return super().entries_at(pa) if found is None else found
-
     def _pages(self, pas: np.ndarray) -> np.ndarray:
         with all_there(self._files):
             return self.segments.pages(pas)
