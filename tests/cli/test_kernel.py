@@ -10,6 +10,8 @@ import pytest
 import pgtable
 from pgtable.cli import main
 
+from ..conftest import FAULTS, sample
+
 MINI = str(Path(__file__).parents[1] / "data/mini_tree")
 QUICK = "--flags=-O1"
 
@@ -74,6 +76,7 @@ def test_check_of_a_clean_tree(run):
     assert "with CONFIG" not in out
 
 
+@pytest.mark.parametrize("faulty", sample(FAULTS, ["lost_dirty", "frame_touched"]), indirect=True)
 def test_check_of_a_faulty_tree(run, faulty):
     fault, tree = faulty
     code, out, _ = run("kernel", "check", tree, QUICK)

@@ -40,6 +40,7 @@ def test_matches_our_rules_bit_for_bit(header_tree, series, forms):
         assert pgtable.recognise(tree).switches.rules == rules
 
 
+@pytest.mark.parametrize("header_tree", sample(SERIES, ["6.12"]), indirect=True)
 def test_all_value_helpers_come_out(header_tree, series):
     engine = pgtable.kernel_tree(header_tree)
     assert engine.shstk is (series[0] == "saved_dirty")
@@ -69,7 +70,7 @@ def test_run_time_feature_computes_the_same(header_tree, series):
         assert result.clean
 
 
-@pytest.mark.parametrize("header_tree", sample(SERIES, ["6.12"]), indirect=True)
+@pytest.mark.long  # of this kind, the run-time feature is in the sample
 def test_mask_of_physical_addresses_may_be_a_constant(header_tree):
     constant, variable = (
         pgtable.kernel_tree(header_tree, flags="-O1", config=config, forms=False)
