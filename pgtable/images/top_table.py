@@ -10,6 +10,9 @@ import numpy as np
 _PRESENT = np.uint64(1)
 _PSE = np.uint64(0x80)
 _FRAME = np.uint64(0x000F_FFFF_FFFF_F000)
+#: Present, writable, perhaps User, Accessed and Dirty: all that entries of tables have in Linux.
+_MADE_FOR_TABLES = np.uint64(0x3)
+_FLAGS_OF_TABLES = np.uint64(0x67)
 #: Bits 46 to 51: Linux uses 46 bits with four levels of tables, 52 with five.
 _MAX_PHYSMEM_BITS = {4: 46, 5: 52}
 #: Tables of a level that are looked at, and how many must be nonsense to be sure.
@@ -42,10 +45,12 @@ def complaint(read: Reader, pa: int, levels: int) -> str | None:
         bad = _nonsense(tables, level, levels)
         if bad >= _SURE and 2 * bad > len(tables):
             return f"what it refers to is no page table at level {level}"
+        made = _made_for_tables(tables, level)
         below = table_frames(tables, level)
         pages = [page for page in map(read, _some(below)) if page is not None]
         level -= 1
-        if not pages and len(below) >= _SURE:
+        # below tables that are right, all may lie in a gap of the image
+        if not pages and len(below) >= _SURE and not made:
             return f"all {len(below)} tables of level {level} below it are outside the image"
     return None
 
@@ -65,10 +70,21 @@ def _of_top(top: np.ndarray) -> str | None:
 
 def table_frames(tables: np.ndarray, level: int) -> np.ndarray:
     """Return what present table entries refer to, each once."""
+    return np.unique(_table_entries(tables, level) & _FRAME)
+
+
+def _table_entries(tables: np.ndarray, level: int) -> np.ndarray:
     table = tables & _PRESENT != 0
     if level <= 3:
         table &= tables & _PSE == 0
-    return np.unique(tables[table] & _FRAME)
+    return tables[table]
+
+
+def _made_for_tables(tables: np.ndarray, level: int) -> bool:
+    """Tell whether all entries that refer to tables have flags that Linux gives to tables."""
+    flags = _table_entries(tables, level) & ~_FRAME
+    made = (flags & ~_FLAGS_OF_TABLES == 0) & (flags & _MADE_FOR_TABLES == _MADE_FOR_TABLES)
+    return bool(made.all())
 
 
 def _some(frames: np.ndarray) -> list[int]:

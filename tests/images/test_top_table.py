@@ -78,3 +78,22 @@ def test_synthetic_top_tables_are_too(levels: int, tmp_path: Path) -> None:
         machine = synthesize(3000, seed=seed, levels=levels, large=20, loops=4, outside=6)
         with pgtable.open_image(write(machine, tmp_path / "raw")) as image:
             assert image.root(machine.root, levels).pa == machine.root
+
+
+@pytest.mark.parametrize("flags", [0x67, 0x63, 0x23])
+@pytest.mark.parametrize("missing", [8, 64, 200, 512])
+def test_a_right_top_table_may_have_all_below_in_a_gap(
+    missing: int, flags: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = np.zeros((3, 512), "<u8")
+    memory[0, 0] = PAGE | flags
+    memory[1, :missing] = (0x1000_0000 + np.arange(missing, dtype=np.uint64) * (2 << 20)) | flags
+    path = tmp_path / "ram.raw"
+    memory.tofile(path)
+    assert main(["audit", str(path), "--root", "0"]) in (0, 1)
+    assert f"\n  {missing} entries, {missing} GiB in 1 range:\n" in capsys.readouterr().out
+    # pages of a process, taken for tables: another flag than tables have
+    memory[1, 0] |= np.uint64(1 << 63)
+    memory.tofile(path)
+    assert main(["audit", str(path), "--root", "0"]) == 2
+    assert f"all {missing} tables of level 2 below it are outside" in capsys.readouterr().err
