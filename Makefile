@@ -65,7 +65,8 @@ demo: build
 
 # JOBS=1: one after the other, in one process
 JOBS ?= auto
-PYTEST := $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)
+ON_JOBS := $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)
+PYTEST := $(BIN)/python -m pytest $(ON_JOBS)
 
 test: build
 	$(PYTEST)
@@ -92,7 +93,7 @@ sanitize: $(VENV)/.dev
 	    --build-lib $(SANITIZE_BASE)/lib
 	PGTABLE_SANITIZE=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(SANITIZE_BASE)/lib \
 	    PYTHONMALLOC=malloc LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
-	    ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest -o pythonpath= $(SANITIZE_TESTS)
+	    ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest $(ON_JOBS) -o pythonpath= $(SANITIZE_TESTS)
 
 # A sample of the rules and instruction sets, for it is compiled anew: TSAN_SECONDS=600 for long.
 # Python is not instrumented; its locks are seen, so that what runs under its lock is no race.
