@@ -62,7 +62,9 @@ def test_a_sound_tree_is_clean_however_it_is_configured(name, header_tree, tmp_p
         assert not {"pte_mkdirty", "pte_modify"} & set(known)
 
 
-@pytest.mark.parametrize("mask", ["0x001ffffffffff000UL", "0x01fffffffffff000UL"])
+@pytest.mark.parametrize(
+    "mask", sample(["0x001ffffffffff000UL", "0x01fffffffffff000UL"], ["0x001ffffffffff000UL"])
+)
 def test_a_wider_frame_mask_is_a_finding_and_no_traceback(mask, make_mini_tree, capsys):
     tree = make_mini_tree()
     header = tree / "arch/x86/include/asm/pgtable_types.h"

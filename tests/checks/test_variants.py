@@ -93,7 +93,9 @@ def test_check_of_a_tree_without_devmap(without_devmap, capsys):
 @pytest.mark.parametrize(
     ("kept", "bit"),
     [
-        ("(PTE_PFN_MASK | _PAGE_CHG_KEPT) & ~_PAGE_SPECIAL", "SPECIAL"),
+        pytest.param(
+            "(PTE_PFN_MASK | _PAGE_CHG_KEPT) & ~_PAGE_SPECIAL", "SPECIAL", marks=pytest.mark.long
+        ),
         ("PTE_PFN_MASK | _PAGE_CHG_KEPT | _PAGE_GLOBAL", "GLOBAL"),
         # one that only such a tree can have: DEVMAP is dropped
         ("PTE_PFN_MASK | _PAGE_CHG_KEPT; newprot.pgprot &= ~_PAGE_DEVMAP", "DEVMAP"),

@@ -17,6 +17,8 @@ import pgtable
 from pgtable.cli import main
 from pgtable.kernel_trees import KernelTreeError, cache_directory, clear_cache
 
+from ..conftest import sample
+
 QUICK = {"flags": "-O1", "forms": False}
 DATA = Path(__file__).parents[1] / "data"
 
@@ -189,7 +191,9 @@ def test_clearing_does_not_follow_links(tree, cache, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["helpers.so", "report.json", "helpers.so.sum", "report.json.sum"])
-@pytest.mark.parametrize("damage", ["empty", "half", "gone", "one byte"])
+@pytest.mark.parametrize(
+    "damage", sample(["empty", "half", "gone", "one byte"], ["half", "one byte"])
+)
 def test_damaged_build_heals(tree, cache, name, damage):
     file = the_build(cache) / name
     content = file.read_bytes()
