@@ -26,7 +26,6 @@ settings.load_profile("pgtable")
 #: Why a test may be skipped although PGTABLE_REQUIRE_ALL=1: what nobody can install here.
 MAY_BE_SKIPPED = (
     "this processor has no ",
-    "this machine counts",  # where it does, the simulator is not asked
     "root can read everything",
     "not a build with sanitizers",  # `make sanitize` is another run
     "patched in instructions of x86-64",
@@ -35,8 +34,17 @@ MAY_BE_SKIPPED = (
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
-    """Make a failure of what is skipped for want of something, where all must be there."""
-    report = yield
+    """Make a failure of a test that is skipped, where all must be there."""
+    return _failed_if_required((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """Make a failure of a file that is skipped, where all must be there."""
+    return _failed_if_required((yield))
+
+
+def _failed_if_required(report: Any) -> Any:
     if report.skipped and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")
         if os.environ.get("PGTABLE_REQUIRE_ALL") == "1" and not reason.startswith(MAY_BE_SKIPPED):

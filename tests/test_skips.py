@@ -33,15 +33,32 @@ def test_expected_to_fail():
 """
 
 
+FILE = """
+import pytest
+
+pytest.importorskip("no_such_module")
+
+def test_nothing():
+    pass
+"""
+
+
 @pytest.mark.parametrize(
-    ("required", "outcome"),
-    [("", "4 skipped, 1 xfailed"), ("1", "2 failed, 1 skipped, 1 xfailed, 1 error")],
+    ("required", "options", "outcome"),
+    [
+        ("", [], "5 skipped, 1 xfailed"),
+        ("1", ["--ignore-glob=*file*"], "2 failed, 1 skipped, 1 xfailed, 1 error"),
+        ("1", ["--ignore-glob=*some*"], "1 error"),
+    ],
 )
-def test_skips_fail_where_all_is_required(tmp_path: Path, required: str, outcome: str) -> None:
+def test_skips_fail_where_all_is_required(
+    tmp_path: Path, required: str, options: list[str], outcome: str
+) -> None:
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
     (tmp_path / "test_some.py").write_text(TESTS)
+    (tmp_path / "test_file.py").write_text(FILE)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, tmp_path],
         env=os.environ | {"PGTABLE_REQUIRE_ALL": required},
         cwd=tmp_path,
         capture_output=True,
@@ -49,5 +66,5 @@ def test_skips_fail_where_all_is_required(tmp_path: Path, required: str, outcome
         check=False,
     )
     assert outcome in done.stdout
-    assert done.returncode == (1 if required else 0)
+    assert (done.returncode != 0) == bool(required)
     assert required == "" or "may not be skipped" in done.stdout
