@@ -152,10 +152,9 @@ def _run_image(args: argparse.Namespace) -> int:
         start = image.root(**where)
         threads = args.threads or 0
         censuses = image.census(**where, threads=threads, progress=working.progress)
-        named = kernel_named(image, args)
-        kernel, why = (named, "") if named else image.kernel.linux()
+        kernel, given, why = image.made_by(kernel_named(image, args))
     notes = [*start.assumed, *([why] if why else [])]
-    recognised = recognise_census(censuses, args.rules, kernel, named is not None)
+    recognised = recognise_census(censuses, args.rules, kernel, given)
     switches = resolve(recognised.rules or "cow", args.shstk, args.config)
     regions = by_region(censuses, *switches, kernel=kernel)
     if args.json:

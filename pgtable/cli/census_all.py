@@ -10,6 +10,7 @@ from ..census import Census, together
 from ..engines.switches import resolve
 from ..images.audit import recognise_census
 from ..images.region_census import by_region
+from ..images.spaces.model import roots_text
 from ..images.spaces.parts import Part, census_parts
 from .census import print_regions
 from .common import kernel_lines, print_json, print_table
@@ -25,15 +26,14 @@ def census_all_spaces(args: argparse.Namespace) -> int:
     with Working("census"), open_from(args.input, args) as image:
         spaces = image.spaces(c_bit=args.c_bit)
         parts = list(census_parts(image, spaces))
-        named = kernel_named(image, args)
-        kernel, why = (named, "") if named else image.kernel.linux()
+        kernel, given, why = image.made_by(kernel_named(image, args))
         notes = [*image.notes, *spaces.notes, *([why] if why else [])]
     censuses: dict[tuple[str, int], list[Census]] = {}
     for _, counted in parts:
         for key, census in counted.items():
             censuses.setdefault(key, []).append(census)
     joined = {key: together(found) for key, found in censuses.items()}
-    recognised = recognise_census(joined, args.rules, kernel, named is not None)
+    recognised = recognise_census(joined, args.rules, kernel, given)
     switches = resolve(recognised.rules or "cow", args.shstk, args.config)
     regions = by_region(joined, *switches, kernel=kernel)
     rows = [_row(part, counted) for part, counted in parts]
@@ -80,7 +80,7 @@ def _row(part: Part, counted: dict[tuple[str, int], Census]) -> dict[str, object
         leaves += census.count_bits(wanted, wanted) if level <= 3 else 0
     return {
         "half": part.half,
-        "spaces": [f"{space.root:#x}" for space in part.spaces],
+        "spaces": roots_text(part.spaces),
         "entries": sum(census.total for census in counted.values()),
         "leaves": leaves,
     }

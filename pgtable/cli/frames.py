@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from ..images.reverse_map import Mapping, ReverseMap, checked_frames
+from ..images.spaces.model import roots_text
 from .common import add_kernel_options, parse_number, print_json, print_table
 from .image_options import IMAGE_HELP
 from .ranges import plural, wrapped
@@ -65,7 +66,7 @@ def _print(found: ReverseMap, pfn: int) -> None:
     where = plural(len(mappings), "address", "addresses")
     print(f"frame {pfn:#x}, physical {pfn << 12:#x}: {where}")
     for table in found.tables(pfn):
-        names = ", ".join(f"{space.root:#x}" for space in table.spaces[:4])
+        names = ", ".join(roots_text(table.spaces[:4]))
         more = "" if len(table.spaces) <= 4 else f" and {len(table.spaces) - 4} more"
         print(f"  holds a table of level {table.level} at {table.va:#018x} of {names}{more}")
     if mappings:

@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from ..images import KIND_NAMES, Image, Walk
+from ..images.spaces.model import roots_text
 from .common import kernel_lines, print_json, print_table
 from .ranges import plural, wrapped
 from .walk import UNKNOWN_KERNEL, counts, kernel_named, open_asked, print_rows, refuse_one_space
@@ -101,7 +102,7 @@ def _kernel(walks: list[Walk]) -> dict[str, Any] | None:
 def _as_dict(walk: Walk) -> dict[str, Any]:
     return {
         "half": _half(walk),
-        "spaces": [f"{space.root:#x}" for space in walk.spaces],
+        "spaces": roots_text(walk.spaces),
         "root": f"{walk.root.pa:#x}",
         "levels": walk.root.levels,
         "entries": len(walk),

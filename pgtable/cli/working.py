@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from types import TracebackType
 
 from .common import progress
 
@@ -36,12 +35,7 @@ class Working:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         if self._thread is not None:
             self._thread.join()

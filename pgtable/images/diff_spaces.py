@@ -118,7 +118,10 @@ def _walks(
     """Yield half, space and the walks of both moments of everything that is compared."""
 
     def both(*roots: Any) -> tuple[Walk, Walk]:
-        return walk_part(before, roots[0], kernel), walk_part(after, roots[1], kernel)
+        return (
+            walk_part(before, roots[0], before.made_by(kernel)),
+            walk_part(after, roots[1], after.made_by(kernel)),
+        )
 
     if old.kernel_root is not None and new.kernel_root is not None:
         yield "kernel", None, *both(old.kernel_root, new.kernel_root)

@@ -22,7 +22,7 @@ from .start import bounded, find_root
 from .steps import Progress
 from .tally import Tally, run_tally
 from .vmcoreinfo import KernelNotes, kernel_notes
-from .walk import Root, Walk
+from .walk import Maker, Root, Walk
 from .walking import run_census, run_walk
 
 if TYPE_CHECKING:
@@ -214,16 +214,23 @@ class Image(ABC):
         cannot be read; MemoryError where the columns do not fit; OSError where the file
         became shorter.
         """
-        known = find(kernel) if isinstance(kernel, str) else kernel
+        maker = self.made_by(kernel)
         start = self.root(root, levels, cpu, nxe, c_bit=c_bit, pti=pti, within=within)
         workers = processors(threads)
         with all_there(self._files):
             walk = run_walk(self.tables(start), start, _checked_limit(limit), workers, progress)
-        walk.kernel_given = known is not None
-        walk.kernel, why = (known, "") if known else self.kernel.linux()
-        if why:
-            walk.notes.append(why)
+        walk.set_maker(maker)
         return walk
+
+    def made_by(self, kernel: str | Kernel | None = None) -> Maker:
+        """Return which kernel made the entries: the one that is named, else what the image says.
+
+        Raises ValueError for a name that is no version.
+        """
+        if kernel is not None:
+            return Maker(find(kernel) if isinstance(kernel, str) else kernel, given=True)
+        known, note = self.kernel.linux()
+        return Maker(known, note=note)
 
     def tally(
         self,
@@ -243,15 +250,13 @@ class Image(ABC):
 
         No columns are made, so it takes the memory of the list of tables alone.
         """
-        named = find(kernel) if isinstance(kernel, str) else kernel
+        maker = self.made_by(kernel)
         start = self.root(root, levels, cpu, nxe, c_bit=c_bit, pti=pti, within=within)
-        known, why = (named, "") if named else self.kernel.linux()
         with all_there(self._files):
-            found = run_tally(self.tables(start), start, known, processors(threads), progress)
-        found.kernel_given = named is not None
-        found.kernel = known
-        if why:
-            found.notes.append(why)
+            found = run_tally(
+                self.tables(start), start, maker.kernel, processors(threads), progress
+            )
+        found.set_maker(maker)
         return found
 
     def spaces(
@@ -292,8 +297,8 @@ class Image(ABC):
         """
         from .spaces.parts import walk_parts  # noqa: PLC0415 - it needs this module
 
-        known = find(kernel) if isinstance(kernel, str) else kernel
-        return walk_parts(self, self.spaces() if spaces is None else spaces, known)
+        maker = self.made_by(kernel)
+        return walk_parts(self, self.spaces() if spaces is None else spaces, maker)
 
     def reverse_map(
         self,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .segments import PAGE, PHYSICAL_END
-from .spaces.model import Space
+from .spaces.model import Space, roots_text
 from .walk import KIND_NAMES, Kind, Walk
 
 #: Levels whose entries have frames.
@@ -49,7 +49,7 @@ class Mapping:
             "user": self.user,
             "nx": self.nx,
             "half": self.half,
-            "spaces": [f"{space.root:#x}" for space in self.spaces],
+            "spaces": roots_text(self.spaces),
         }
 
 
@@ -63,7 +63,7 @@ class TableUse:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        spaces = [f"{space.root:#x}" for space in self.spaces]
+        spaces = roots_text(self.spaces)
         return {"level": self.level, "va": f"{self.va:#018x}", "spaces": spaces}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -152,7 +153,18 @@ class Tables(NamedTuple):
     inside: np.ndarray
 
 
-class Walked:
+class Maker(NamedTuple):
+    """Which kernel made the entries: ``given`` by an argument, else as the image says.
+
+    note: why the kernel that the image names is not used; "" where it is, or names none.
+    """
+
+    kernel: Kernel | None
+    given: bool = False
+    note: str = ""
+
+
+class Walked(ABC):
     """What walks have in common: where they began, which tables they met, what was odd."""
 
     #: Who made the entries: settles what those not present are called, and where their frame is.
@@ -169,8 +181,15 @@ class Walked:
         self.reports: list[WalkReport] = []
         self.report_counts: dict[str, int] = {}
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """Return how many entries are not zero."""
+
+    def set_maker(self, maker: Maker) -> None:
+        """Say which kernel made the entries."""
+        self.kernel, self.kernel_given = maker.kernel, maker.given
+        if maker.note:
+            self.notes.append(maker.note)
 
     def _report(self, reports: list[WalkReport], total: int | None = None) -> None:
         if reports:

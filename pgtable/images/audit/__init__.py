@@ -26,6 +26,7 @@ from ..walk import MAX_REPORTS, Root, Walk, Walked
 from .findings import Finding, find
 from .machine_memory import find_memory, held_by
 from .recognise import Recognised, conclude, recognise, recognise_census
+from .report import Report
 from .row_streams import RowStreams, TablesWalked, streams_of_image, streams_of_walk
 from .rows import Machine, chunks, find_machine
 from .rules import RULES, SEVERITIES, Rule
@@ -48,37 +49,10 @@ _CR4_CET = 1 << 23
 
 
 @dataclass(frozen=True)
-class Audit:
-    """The findings of an audit, worst first, and what it could not check."""
+class Audit(Report):
+    """The findings of an audit of one walk, worst first, and what it could not check."""
 
-    recognised: Recognised
     findings: Sequence[Finding]
-    skipped: Sequence[tuple[Rule, str]]  #: rules that were not applied, and why
-    limits: Sequence[str]  #: what rules that were applied could not see
-    rows: int  #: how many entries were looked at
-
-    @property
-    def faults(self) -> int:
-        """How many findings are more than a note."""
-        return sum(finding.rule.severity != "note" for finding in self.findings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        return {
-            "rows": self.rows,
-            "rules": self.recognised.rules,
-            "rules_given": self.recognised.given,
-            "rules_doubt": self.recognised.doubt,
-            "evidence": {
-                "read_only_dirty": self.recognised.kept,
-                "read_only_saved_dirty": self.recognised.saved,
-                "kernel_read_only_dirty": self.recognised.kernel_kept,
-                "kernel_read_only_clean": self.recognised.kernel_clean,
-            },
-            "findings": [finding.as_dict() for finding in self.findings],
-            "not_applied": [{"rule": rule.id, "why": why} for rule, why in self.skipped],
-            "limits": list(self.limits),
-        }
 
 
 def audit(
@@ -137,10 +111,7 @@ def audit_image(
     with all_there(image._files):
         streams = streams_of_image(image, start, processors(threads))
         walked = streams.walked
-        walked.kernel_given = kernel is not None
-        walked.kernel, why = (kernel, "") if kernel else image.kernel.linux()
-        if why:
-            walked.notes.append(why)
+        walked.set_maker(image.made_by(kernel))
         found = _audit_streams(streams, image, rules, memory, physical_bits, progress)
     return found, walked
 

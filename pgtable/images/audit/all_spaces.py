@@ -9,9 +9,10 @@ from typing import Any
 
 from ...kernels import Kernel
 from ..image import Image
-from ..spaces.model import Space, Spaces
-from . import Finding, Recognised, _applicable, _check, _limits, _run, recognise
+from ..spaces.model import Space, Spaces, roots_text
+from . import Finding, _applicable, _check, _limits, _run, recognise
 from .machine_memory import find_memory
+from .report import Report
 from .rows import find_machine, find_shared
 from .rules import RULES, SEVERITIES, Rule
 
@@ -27,43 +28,27 @@ class SpaceFinding:
     spaces: tuple[Space, ...]
     everywhere: bool
 
+    @property
+    def rule(self) -> Rule:
+        """The rule that is broken."""
+        return self.finding.rule
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
         return {
             **self.finding.as_dict(),
             "everywhere": self.everywhere,
-            "spaces": [f"{space.root:#x}" for space in self.spaces],
+            "spaces": roots_text(self.spaces),
         }
 
 
 @dataclass(frozen=True)
-class SpacesAudit:
+class SpacesAudit(Report):
     """What an audit of all spaces found, worst first, and what it could not look at."""
 
-    spaces: Spaces
-    recognised: Recognised
     findings: Sequence[SpaceFinding]
-    skipped: Sequence[tuple[Rule, str]]  #: rules that were not applied somewhere, and why
-    limits: Sequence[str]  #: what rules that were applied could not see
-    rows: int  #: how many entries were looked at, the shared kernel half once
+    spaces: Spaces
     kernel: Kernel | None  #: who made the entries
-
-    @property
-    def faults(self) -> int:
-        """How many findings are more than a note."""
-        return sum(one.finding.rule.severity != "note" for one in self.findings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        return {
-            "rows": self.rows,
-            "rules": self.recognised.rules,
-            "rules_given": self.recognised.given,
-            "rules_doubt": self.recognised.doubt,
-            "findings": [one.as_dict() for one in self.findings],
-            "not_applied": [{"rule": rule.id, "why": why} for rule, why in self.skipped],
-            "limits": list(self.limits),
-        }
 
 
 def audit_spaces(
@@ -103,18 +88,18 @@ def audit_spaces(
     findings = sorted(
         merged.values(),
         key=lambda one: (
-            SEVERITIES.index(one.finding.rule.severity),
-            order[one.finding.rule.id],
+            SEVERITIES.index(one.rule.severity),
+            order[one.rule.id],
             not one.everywhere,
         ),
     )
     return SpacesAudit(
-        spaces,
         recognised,
         findings,
         [(rule, why) for (_, why), rule in skipped.items()],
         list(limits),
         sum(map(len, walks)),
+        spaces,
         walks[0].kernel,
     )
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..regions import SIZES, Runs, runs
-from ..spaces.model import Space
+from ..spaces.model import Space, roots_text
 from ..steps import Progress, Task, run_tasks
 from .row_sieve import Cells, Sieve
 from .row_streams import Columns, RowStreams, Stream
@@ -64,7 +64,7 @@ class Finding:
         if self.partner is not None:
             found["executable_at"] = f"{self.partner:#x}"
             if self.partner_spaces:
-                found["executable_in"] = [f"{space.root:#x}" for space in self.partner_spaces]
+                found["executable_in"] = roots_text(self.partner_spaces)
         return found
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -58,6 +58,11 @@ class Space:
         mm = None if self.mm is None else f"{self.mm:#x}"
         named = {"root": f"{self.root:#x}", "user_root": user_root, "mm": mm, "shared": shared}
         return asdict(self) | named
+
+
+def roots_text(spaces: Iterable[Space]) -> list[str]:
+    """Return the roots of some spaces as hexadecimal text, which names them."""
+    return [f"{space.root:#x}" for space in spaces]
 
 
 @dataclass

@@ -14,12 +14,11 @@ import numpy as np
 
 from ...census import Census
 from ..mapped import all_there
-from ..walk import Root, Walk
+from ..walk import Maker, Root, Walk
 from ..walking import run_census, run_walk
 from .model import Space, Spaces
 
 if TYPE_CHECKING:
-    from ...kernels import Kernel
     from ..image import Image
 
 _HALF = 256
@@ -98,21 +97,18 @@ def _root(found: Spaces, space: Space, pa: int) -> Root:
     )
 
 
-def walk_part(image: Image, root: Root, kernel: Kernel | None = None) -> Walk:
-    """Walk one part; ``kernel`` as of ``Image.walk``."""
-    known, why = (kernel, "") if kernel else image.kernel.linux()
+def walk_part(image: Image, root: Root, maker: Maker) -> Walk:
+    """Walk one part; ``maker`` is what ``Image.made_by`` returned."""
     with all_there(image._files):
         walk = run_walk(image.tables(root), root, None)
-    walk.kernel, walk.kernel_given = known, kernel is not None
-    if why:
-        walk.notes.append(why)
+    walk.set_maker(maker)
     return walk
 
 
-def walk_parts(image: Image, found: Spaces, kernel: Kernel | None = None) -> Iterator[Walk]:
-    """Yield a walk of each part; ``kernel`` as of ``Image.walk``."""
+def walk_parts(image: Image, found: Spaces, maker: Maker) -> Iterator[Walk]:
+    """Yield a walk of each part; ``maker`` is what ``Image.made_by`` returned."""
     for part in parts_of(image, found):
-        walk = walk_part(image, part.root, kernel)
+        walk = walk_part(image, part.root, maker)
         walk.spaces = part.spaces
         yield walk
 
