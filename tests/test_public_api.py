@@ -31,6 +31,31 @@ def test_everything_promised_is_there() -> None:
     assert len(dir(pgtable)) == len(set(dir(pgtable)))
 
 
+WITHOUT_PACKAGES = """
+import sys
+sys.modules |= dict.fromkeys(["z3", "pyvex", "elftools", "zstandard", "pyarrow", "fsspec", "drgn"])
+from pgtable import *
+import pgtable
+[getattr(pgtable, name) for name in dir(pgtable)]
+try:
+    pgtable.prove("/nonexistent")
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_all_names_are_there_without_the_packages_of_extras(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PACKAGES],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pip install 'pgtable[prove]'" in done.stdout
+
+
 def test_a_name_the_module_lacks() -> None:
     with pytest.raises(AttributeError, match=r"did you mean pte_wrprotect\?"):
         _ = pgtable.pte_wrprotet

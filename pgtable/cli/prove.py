@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.switches import RULES
+from ..proofs import prove, require_packages
 from .common import print_json, progress, split_switches
 
 HELP = "prove a kernel tree's helpers equal to the reference or another tree, for every input"
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns 0 if nothing differs, 1 if a helper does, 2 if none was proved."""
     try:
-        from ..proofs import prove  # noqa: PLC0415 - it needs packages of an extra
+        require_packages()
     except ImportError as error:
         raise ValueError(str(error)) from None
     subject = _subject(args, args.tree, args.compiler, args.flags)

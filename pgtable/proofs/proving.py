@@ -37,44 +37,21 @@ class Expected(NamedTuple):
     info: HelperInfo
 
 
-def prove(
+def prove_helpers(
     tree: str | os.PathLike[str] | LiftedTree,
-    against: str | os.PathLike[str] | LiftedTree | None = None,
-    *,
-    generated: str | os.PathLike[str] | None = None,
-    config: Mapping[str, bool] | None = None,
-    compiler: str = "gcc",
-    flags: str | None = None,
-    helpers: Sequence[str] = (),
-    laws: bool = False,
-    certificates: str | os.PathLike[str] | None = None,
-    seconds: float = 20.0,
-    progress: Progress | None = None,
+    against: str | os.PathLike[str] | LiftedTree | None,
+    options: Mapping[str, Any],
+    helpers: Sequence[str],
+    laws: bool,
+    certificates: str | os.PathLike[str] | None,
+    seconds: float,
+    progress: Progress | None,
 ) -> Proofs:
-    """Prove a kernel tree's helpers equal to the reference's, or to another tree's.
+    """Do what :func:`pgtable.prove` says.
 
-    The machine code that the compiler makes of a helper becomes a term of the 64 bits of
-    its entry and argument and of the machine; a solver then shows that no input gives
-    another result, or finds one.  Nothing of the tree is run.
-
-    tree, against: what :func:`pgtable.kernel_tree` takes, or a subject of
-        :func:`pgtable.proofs.lifted_tree.tree_subject`.  ``against`` may also name rules
-        ("cow", "base", "saved_dirty"); None: the reference with the rules whose helpers
-        the tree has.  Shadow stacks are on and off in one proof.
-    generated, config, compiler, flags: as for kernel_tree, of both trees.
-    helpers: prove only these.
-    laws: prove every law of the tree's helpers as well, by the rules it is held to; what a
-        known exception excuses is excused.
-    certificates: a directory for one SMT-LIB 2 file of each helper that is proved: any
-        solver can check that it is ``unsat``.
-    seconds: how long one answer of the solver may take.
-    progress: called as ``progress(done, total)`` after each helper.
-
-    Raises KernelTreeError for a tree that cannot be compiled, ValueError for a helper that
-    the tree has not, OSError for a directory that cannot be written.
+    options: generated, config, compiler and flags, as for :func:`pgtable.kernel_tree`.
     """
-    options = {"generated": generated, "config": config, "compiler": compiler, "flags": flags}
-    subject = tree if isinstance(tree, LiftedTree) else tree_subject(tree, **options)  # type: ignore[arg-type]
+    subject = tree if isinstance(tree, LiftedTree) else tree_subject(tree, **options)
     expected, name, others = _expectations(subject, against, options)
     names = _chosen(subject, helpers)
     shared = [each for each in names if each in expected or each in others]
@@ -119,7 +96,7 @@ _Expectations = tuple[dict[str, Callable[[], Expected]], str, Mapping[str, str]]
 def _expectations(
     subject: LiftedTree,
     against: str | os.PathLike[str] | LiftedTree | None,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
 ) -> _Expectations:
     """Return what each helper is compared with, the name of that, and what is refused."""
     if against is None or (against in RULES and not Path(str(against)).is_dir()):
@@ -269,6 +246,3 @@ def _write(directory: Path, found: Sequence[Proof]) -> None:
 def _file_name(proof: Proof) -> str:
     setting = proof.assuming.split(" ")[-1] if proof.law and proof.assuming != BOTH else ""
     return "-".join(filter(None, (proof.helper, proof.law, proof.with_, setting)))
-
-
-__all__ = ["Proof", "Proofs", "prove"]

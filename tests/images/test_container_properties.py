@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import importlib.util
 import lzma
 import struct
 from collections.abc import Callable
@@ -146,6 +147,8 @@ def test_any_container_before_any_image_is_refused_by_name(
         pgtable.open_image(path)
     if container.group == containers.OTHER:
         assert container.what in str(caught.value)
+    elif container.name == "zstd" and importlib.util.find_spec("zstandard") is None:
+        assert "pip install 'pgtable[zstd]'" in str(caught.value)
     else:
         assert "damaged" in str(caught.value)
 
