@@ -39,6 +39,7 @@ class Known:
     reason: str
     levels: tuple[str, ...] = ()  #: for levels_agree: pairs like "pte/pmd"; () for all
     tree: Callable[[Engine], bool] | None = field(default=None, repr=False)  #: only of these trees
+    defect: bool = False  #: rules have it, and nobody wants it
 
     def covers(self, law: Law, stem: str, case: Case, switches: Switches) -> bool:
         """Tell whether this is about a case of an engine with these switches."""
@@ -189,6 +190,7 @@ KNOWN = (
         ONE, ("modify",), _cow_shstk,
         _becomes_read_only, "Write=1,Dirty=1, newprot Write=0",
         "the patch does not touch modify; another patch of its series moves Dirty to Cow there",
+        defect=True,
     ),
     Known(
         LOST, ("modify",), _cow_bit,
@@ -197,12 +199,14 @@ KNOWN = (
         & lacks(outcome.arguments, bits.BIT58),
         "Dirty=0,Cow=1, newprot Cow=0",
         "Cow is missing in the mask of what modify keeps; another patch of the series adds it",
+        defect=True,
     ),
     Known(
         GAINED, ("modify",), _cow_bit,
         lambda outcome: lacks(outcome.entries, _DIRTY_BITS) & has(outcome.arguments, bits.BIT58),
         "Dirty=0,Cow=0, newprot Cow=1",
         "Cow is missing in the mask of what modify keeps: it is taken from newprot",
+        defect=True,
     ),
     # mkwrite of a mapping that is a shadow stack
     Known(
@@ -291,24 +295,24 @@ KNOWN = (
     Known(
         LEVEL, ("write",), _cow_shstk, lambda outcome: looks_like_shadow_stack(outcome.entries),
         "Write=0,Dirty=1", _PUD_WRITE,
-        ("pte/pud", "pmd/pud"),
+        ("pte/pud", "pmd/pud"), defect=True,
     ),
     Known(
         LEVEL, ("mkdirty",), _cow_on, lambda outcome: looks_like_shadow_stack(outcome.entries),
         "Write=0,Dirty=1", _PUD_WRITE + ", so that Cow is set on top of Dirty",
-        ("pte/pud", "pmd/pud"),
+        ("pte/pud", "pmd/pud"), defect=True,
     ),
     Known(
         LEVEL, ("write",), _saved_dirty_on,
         lambda outcome: looks_like_shadow_stack(outcome.entries),
         "Write=0,Dirty=1", _PUD_WRITE,
-        ("pte/pud",),
+        ("pte/pud",), defect=True,
     ),
     Known(
         LEVEL, ("write",), _saved_dirty_on,
         lambda outcome: looks_like_shadow_stack(outcome.entries) & _large(outcome),
         "Write=0,Dirty=1,PSE=1", _PUD_WRITE,
-        ("pmd/pud",),
+        ("pmd/pud",), defect=True,
     ),
     Known(
         LEVEL, ("write", "shstk"), _saved_dirty_on,

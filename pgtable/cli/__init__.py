@@ -22,7 +22,7 @@ from .stopping import Stopped, Stopping
 
 #: Commands, in the order that help shows them; each is a module beside this one.
 COMMANDS = (
-    *("decode", "apply", "census", "check", "kernel", "prove"),
+    *("decode", "apply", "census", "check", "kernel", "prove", "review"),
     *("walk", "audit", "diff", "spaces", "frames", "bench"),
 )
 

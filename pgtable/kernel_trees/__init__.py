@@ -10,6 +10,7 @@ from .compiler import find as find_compiler
 from .errors import HelperEndedError, KernelTreeError
 from .isolation.isolated_engine import SECONDS
 from .loaded_engine import kernel_tree
+from .locate import Tree, locate
 from .own_code import code_sizes, compile_own, compiler_version
 from .reading import read_text
 from .recipe import csrc_directory, flags_of_loops
@@ -18,6 +19,7 @@ from .tree_library import TreeLibrary, tree_library
 
 __all__ = [
     "SECONDS",
+    "Tree",
     "HelperEndedError",
     "KernelTreeEngine",
     "KernelTreeError",
@@ -32,6 +34,7 @@ __all__ = [
     "find_compiler",
     "flags_of_loops",
     "kernel_tree",
+    "locate",
     "read_text",
     "tree_library",
 ]

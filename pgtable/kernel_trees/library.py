@@ -124,7 +124,7 @@ def _units(
     # what takes long is reading the headers, unless there are many helpers
     units = split("unit", loops.header, bodies, 1 if recipe.only else 4)
     units[0] = units[0]._replace(after=loops.once)
-    if (recipe.tree.sources / PGTABLE_C).is_file():
+    if recipe.tree.source(PGTABLE_C) is not None:
         before = f"#include <{PGTABLE_C}>"
         units.append(Unit("source", loops.header, declared, before=before, optional=True))
     else:

@@ -20,11 +20,24 @@ PGTABLE_C = "arch/x86/mm/pgtable.c"
 
 
 class Tree(NamedTuple):
-    """The two halves of a tree; one directory may be both."""
+    """The two halves of a tree; one directory may be both.
+
+    overlay: a directory with some of the sources' files, which stand for those of the tree.
+    """
 
     sources: Path
     generated: Path
     release: str  #: what ``uname -r`` says of a kernel built from it
+    overlay: Path | None = None
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Where sources are looked for, one after the other."""
+        return (self.sources,) if self.overlay is None else (self.overlay, self.sources)
+
+    def source(self, name: str) -> Path | None:
+        """Return where a file of the sources is; None: nowhere."""
+        return next((root / name for root in self.roots if (root / name).is_file()), None)
 
 
 def locate(path: str | os.PathLike[str], generated: str | os.PathLike[str] | None = None) -> Tree:

@@ -109,8 +109,8 @@ def prepare(recipe: Recipe, directory: Path) -> Prepared:
     write_config(recipe, directory)
     flags = [*_kernel_flags(recipe, directory), *_shstk_flags(recipe, False)]
     sources = [csrc_directory() / "kernel_tree" / "headers.h"]
-    if (recipe.tree.sources / PGTABLE_C).is_file():
-        sources.append(recipe.tree.sources / PGTABLE_C)
+    if (bodies := recipe.tree.source(PGTABLE_C)) is not None:
+        sources.append(bodies)
     commands: list[Command] = [
         [recipe.compiler, *flags, "-E", "-dD", "-x", "c", source] for source in sources
     ]
@@ -156,6 +156,7 @@ def _kernel_flags(recipe: Recipe, directory: Path) -> list[str]:
     sources, generated = recipe.tree.sources, recipe.tree.generated
     csrc = csrc_directory()
     include = [
+        *_of_overlay(recipe.tree),
         sources / "arch/x86/include",
         generated / "arch/x86/include/generated",
         sources / "include",
@@ -170,10 +171,10 @@ def _kernel_flags(recipe: Recipe, directory: Path) -> list[str]:
         sources,
     ]
     first = [
-        sources / "include/linux/compiler-version.h",
-        sources / "include/linux/kconfig.h",
+        recipe.tree.source("include/linux/compiler-version.h"),
+        recipe.tree.source("include/linux/kconfig.h"),
         directory / _CONFIG_H,
-        sources / "include/linux/compiler_types.h",
+        recipe.tree.source("include/linux/compiler_types.h"),
     ]
     return [
         *_KERNEL_FLAGS,
@@ -182,8 +183,16 @@ def _kernel_flags(recipe: Recipe, directory: Path) -> list[str]:
         *(f"-I{path}" for path in dict.fromkeys(include)),
         # kernels before 5.16 include the compiler's stdarg.h
         *("-isystem", _compiler_headers(recipe, directory)),
-        *(word for path in first if path.is_file() for word in ("-include", str(path))),
+        *(word for path in first if path is not None for word in ("-include", str(path))),
     ]
+
+
+def _of_overlay(tree: Tree) -> list[Path]:
+    """Return the overlay's directories of headers, and itself for its C."""
+    if tree.overlay is None:
+        return []
+    inside = ("arch/x86/include", "include", "arch/x86/include/uapi", "include/uapi", "")
+    return [tree.overlay / place for place in inside]
 
 
 def _compiler_headers(recipe: Recipe, directory: Path) -> str:

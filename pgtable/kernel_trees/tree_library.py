@@ -65,6 +65,7 @@ def tree_library(
     shstk: bool | None = None,
     only: Sequence[str] = (),
     contents: str = "loops",
+    overlay: Path | None = None,
 ) -> TreeLibrary:
     """Return a library of a tree's helpers: compiled now, or taken out of the cache.
 
@@ -72,13 +73,14 @@ def tree_library(
     compiler: as :func:`find_compiler` gives it; flags: its options.
     only: the helpers; none named: all.
     contents: one of :data:`CONTENTS`.
+    overlay: a directory with some of the tree's files, which stand for the tree's own.
 
     Raises KernelTreeError if no helper can be compiled, ValueError for other contents.
     """
     if contents not in CONTENTS:
         raise ValueError(f"contents is {contents!r}; it must be one of {', '.join(CONTENTS)}")
     recipe = Recipe(
-        tree=locate(path, generated),
+        tree=locate(path, generated)._replace(overlay=overlay),
         compiler=compiler,
         flags=tuple(flags),
         config=dict(sorted(config.items())),

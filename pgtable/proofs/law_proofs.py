@@ -6,14 +6,14 @@ The text of the laws runs on terms.  Known exceptions are excused here, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import z3
 
 from ..checks import subject as checks
-from ..checks.known import KNOWN
+from ..checks.known import KNOWN, Known
 from ..checks.law_case import Case, Outcome
 from ..checks.laws import LAWS, Law
 from ..checks.report import Value
@@ -78,16 +78,29 @@ def settings_of(rules: str, config: bool, feature: bool) -> list[tuple[Switches,
 
 
 def prove_laws(
-    subject: LiftedTree, settings: Sequence[tuple[Switches, bool]], seconds: float
+    subject: LiftedTree,
+    settings: Sequence[tuple[Switches, bool]],
+    seconds: float,
+    decided: dict[int, Question] | None = None,
+    exceptions: bool = False,
 ) -> Iterator[Proof]:
-    """Prove every law of every helper that was lifted, in each setting."""
-    decided: dict[int, Question] = {}
+    """Prove every law of every helper that was lifted, in each setting.
+
+    decided: answers to former questions, also about another tree.
+    exceptions: yield a known exception as a proof with the status "excused".  Then proofs
+        have no inputs: ``detailed()`` of a proof finds them.
+    """
+    decided = {} if decided is None else decided
     for switches, shstk in settings:
         engine = TermEngine(subject, switches, shstk)
         held_to = checks.Subject(engine, switches)
         for law in LAWS:
             for case in law.cases(held_to):
-                yield _LawProof(law, case, held_to, shstk, seconds).proof(decided)
+                one = _LawProof(law, case, held_to, shstk, seconds)
+                found = one.proof(decided, details=not exceptions)
+                yield found
+                if exceptions and found.status == "proved":
+                    yield from one.exceptions()
 
 
 def told_once(found: Iterable[Proof]) -> Iterator[Proof]:
@@ -109,7 +122,7 @@ class _LawProof:
         self.seconds = seconds
         self.inputs = [ENTRY, *([ARGUMENT] if case.two_words else [])]
 
-    def proof(self, decided: dict[int, Question]) -> Proof:
+    def proof(self, decided: dict[int, Question], details: bool = True) -> Proof:
         """Return the proof.  ``decided`` has the answers to former questions."""
         try:
             goal, outcome = self._goal()
@@ -119,32 +132,55 @@ class _LawProof:
             if question.has_answer() is not None:
                 if self._does_nothing(outcome):
                     return self._made("refused", reason="does nothing in this tree: not built in")
+                if not details:
+                    return self._made("refuted", find=self._finder(question, outcome))
                 return self._refuted(question, outcome)
             decided[goal.get_id()] = question  # which keeps the goal, and with it its number
             return self._made("proved", question=question)
         except (RefusedError, TypeError, AttributeError, ValueError) as error:
             return self._made("refused", reason=f"the law cannot be asked on terms: {error}")
 
+    def exceptions(self) -> Iterator[Proof]:
+        """Yield the known exceptions, each with its smallest input."""
+        broken, outcome, complete = self._broken()
+        for known in self._known():
+            excused = terms.Truth(broken) & terms.Truth(terms.truth(known.where(complete)))
+            question = Question(z3.simplify(terms.truth(excused)), (), self.seconds)
+            if question.has_answer() is not None:
+                excuse = {"excuse": known.reason, "is_defect": known.defect}
+                yield self._made("excused", find=self._finder(question, outcome), **excuse)
+
+    def _finder(self, question: Question, outcome: Outcome) -> Callable[[], Proof]:
+        return lambda: self._refuted(question, outcome, with_condition=False)
+
     def _goal(self) -> tuple[Any, Outcome]:
-        """Return the term that is true where the law is broken."""
+        """Return the term that is true where the law is broken, and no exception excuses it."""
+        broken, outcome, complete = self._broken()
+        for known in self._known():
+            excused = terms.truth(known.where(complete))
+            broken = terms.truth(terms.Truth(broken) & terms.Truth(z3.Not(excused)))
+        return z3.simplify(broken), outcome
+
+    def _known(self) -> list[Known]:
+        stem = self.subject.meanings[self.case.helper.name]
+        switches = self.subject.switches
+        return [each for each in KNOWN if each.covers(self.law, stem, self.case, switches)]
+
+    def _broken(self) -> tuple[Any, Outcome, Outcome]:
+        """Return the term that is true where the law is broken; results, and with no gaps."""
         entry = terms.Word(ENTRY)
         argument = terms.Word(ARGUMENT) if self.case.two_words else None
         outcome = self.case.outcome(entry, argument)
         broken = self.case.breaks(outcome)
         if self.case.applies is not None:
             broken = broken & self.case.applies(entry, argument)
-        stem = self.subject.meanings[self.case.helper.name]
         complete = outcome._replace(
             arguments=terms.Word(z3.BitVecVal(0, 64))
             if outcome.arguments is None
             else outcome.arguments,
             other=outcome.one if outcome.other is None else outcome.other,
         )
-        for known in KNOWN:
-            if known.covers(self.law, stem, self.case, self.subject.switches):
-                excused = terms.truth(known.where(complete))
-                broken = terms.Truth(terms.truth(broken)) & terms.Truth(z3.Not(excused))
-        return z3.simplify(terms.truth(broken)), outcome
+        return terms.truth(broken), outcome, complete
 
     def _does_nothing(self, outcome: Outcome) -> bool:
         """Tell whether a helper gives what it got and its test says no to everything."""
@@ -153,7 +189,7 @@ class _LawProof:
         alive = z3.Or(terms.word(outcome.one) != ENTRY, terms.truth(outcome.other))
         return Question(alive, (), self.seconds).has_answer() is None
 
-    def _refuted(self, question: Question, outcome: Outcome) -> Proof:
+    def _refuted(self, question: Question, outcome: Outcome, with_condition: bool = True) -> Proof:
         smallest = question.smallest(self.inputs)
         values = [(each, z3.BitVecVal(smallest[str(each)], 64)) for each in self.inputs]
         info, rules = self.case.helper.info, self.subject.switches.rules
@@ -172,7 +208,9 @@ class _LawProof:
                 number = z3.simplify(z3.substitute(terms.word(each), *values)).as_long()
                 value: int | bool = bool(number) if kind == "test" else number
                 results.append((label, Value(value, kind, rules)))
-        condition = in_words(question.condition(self.inputs), info, "is broken", "breaks it")
+        condition = ""
+        if with_condition:
+            condition = in_words(question.condition(self.inputs), info, "is broken", "breaks it")
         return self._made(
             "refuted", inputs=tuple(shown), results=tuple(results), condition=condition
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import z3
 
@@ -89,8 +90,11 @@ def tree_subject(
     config: Mapping[str, bool] | None = None,
     compiler: str = "gcc",
     flags: str | None = None,
+    overlay: Path | None = None,
 ) -> LiftedTree:
     """Compile a tree's helpers, as :func:`pgtable.kernel_tree` does, and read the result.
+
+    overlay: a directory with some of the tree's files, which stand for the tree's own.
 
     Nothing of the tree is loaded or run.  Raises KernelTreeError.
     """
@@ -102,6 +106,7 @@ def tree_subject(
         config=config or {},
         feature="asm_goto",
         contents="functions",
+        overlay=overlay,
     )
     signatures = {name: tuple(each) for name, each in compiled.report["signatures"].items()}
     settings = "".join(f", {key}={value}" for key, value in compiled.recipe.config.items())

@@ -77,7 +77,7 @@ def _laws(
 ) -> tuple[Proof, ...]:
     """Return the proofs of all laws."""
     subject.lift(name for name in names if name not in subject.terms | subject.refused)
-    rules = against if isinstance(against, str) and against in RULES else _rules_of(subject)
+    rules = against if isinstance(against, str) and against in RULES else rules_of(subject)
     config = subject.shadow_stack_option if rules == "cow" else rules != "base"
     settings = settings_of(str(rules), config, subject.machine.feature is not None)
     return tuple(told_once(prove_laws(subject, settings, seconds)))
@@ -100,7 +100,7 @@ def _expectations(
 ) -> _Expectations:
     """Return what each helper is compared with, the name of that, and what is refused."""
     if against is None or (against in RULES and not Path(str(against)).is_dir()):
-        rules = _rules_of(subject) if against is None else str(against)
+        rules = rules_of(subject) if against is None else str(against)
         return _of_reference(rules, subject)
     other = against if isinstance(against, LiftedTree) else tree_subject(against, **options)
     return _of_tree(other, subject), other.name, {}
@@ -118,7 +118,7 @@ def _of_tree(other: LiftedTree, subject: LiftedTree) -> dict[str, Callable[[], E
     return {name: lambda name=name: of(name) for name in other.names}  # type: ignore[misc]
 
 
-def _rules_of(subject: LiftedTree) -> str:
+def rules_of(subject: LiftedTree) -> str:
     """Return the rules whose own helpers a tree has."""
     for rules, endings in _OWN.items():
         if any(name.endswith(endings) for name in subject.names):

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..checks.report import Report, aligned, bit_names, counted, wrap
@@ -13,7 +13,7 @@ from ..engines.interface import HelperInfo
 from .machine import PLAIN_SAID
 from .solving import DifferenceCondition, Literal, Question
 
-#: The possible results of a proof.
+#: The possible results of a proof.  Of laws there is "excused", too, where it is asked for.
 STATUSES = ("proved", "refuted", "refused")
 
 
@@ -40,7 +40,17 @@ class Proof:
     law: str = ""
     meaning: str = ""  #: what breaking the law means for a user
     with_: str = ""  #: the other helper that a law is about
+    excuse: str = ""  #: the reason of the known exception that a refuted law is
+    is_defect: bool = False  #: that exception is a defect of the rules
     question: Question | None = field(default=None, repr=False, compare=False)
+    find: Callable[[], Proof] | None = field(default=None, repr=False, compare=False)
+
+    def detailed(self) -> Proof:
+        """Return this with the smallest input, which takes the solver a moment."""
+        if self.find is None:
+            return self
+        found = self.find()
+        return replace(self, find=None, inputs=found.inputs, results=found.results)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values."""

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import z3
@@ -134,19 +135,20 @@ class Question:
 
     def _always(self, variables: Sequence[Bits]) -> tuple[Literal, ...]:
         """Return the bits that every answer has."""
-        model = self.has_answer()
-        assert model is not None
-        open_ = _literals(model, variables)
-        always = []
-        while open_:
-            each = open_.pop()
-            model = self.has_answer(z3.Not(_term(each, variables)))
-            if model is None:
-                always.append(each)
-            else:
-                here = set(_literals(model, variables))
-                open_ = [one for one in open_ if one in here]
-        return tuple(reversed(always))
+        return tuple(self._of_every_answer(_literals(self._known_answer(()), variables), variables))
+
+    def _of_every_answer(
+        self, literals: list[Literal], variables: Sequence[Bits]
+    ) -> Iterator[Literal]:
+        """Yield those of an answer's bits that every answer has.  Most bits say nothing."""
+        if self.has_answer(*(z3.Not(_term(each, variables)) for each in literals)) is not None:
+            return
+        if len(literals) == 1:
+            yield literals[0]
+            return
+        middle = len(literals) // 2
+        yield from self._of_every_answer(literals[:middle], variables)
+        yield from self._of_every_answer(literals[middle:], variables)
 
 
 def _literals(model: z3.ModelRef, variables: Sequence[Bits]) -> list[Literal]:
@@ -158,5 +160,10 @@ def _literals(model: z3.ModelRef, variables: Sequence[Bits]) -> list[Literal]:
 
 
 def _term(literal: Literal, variables: Sequence[Bits]) -> Truth:
-    variable = next(each for each in variables if str(each) == literal.variable)
-    return z3.Extract(literal.bit, literal.bit, variable) == literal.value
+    variable = next(each for each in variables if each.decl().name() == literal.variable)
+    return _bit(variable.decl().name(), variable.size(), literal.bit, literal.value)
+
+
+@cache
+def _bit(name: str, size: int, bit: int, value: int) -> Truth:
+    return z3.Extract(bit, bit, z3.BitVec(name, size)) == value
