@@ -49,10 +49,11 @@ LAYERS = (
     ("census", "files", "kernel_trees"),
     ("checks", "cost"),
     ("images", "proofs"),
+    ("review",),
     ("cli",),
 )
 #: Helpers know no files, and what is said of helpers needs none.
-KNOW_NO_FILES = ("engines", "kernel_trees", "checks", "proofs")
+KNOW_NO_FILES = ("engines", "kernel_trees", "checks", "proofs", "review")
 FILES = {"containers", "files", "images", "npy", "replacing", "streams", "unpacking"}
 #: Not part of a layer: they hand out what the others have.
 DOORS = {"__init__", "__main__", "_early"}

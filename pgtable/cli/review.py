@@ -131,7 +131,7 @@ def _reviewed(args: argparse.Namespace, patches: list[Any]) -> Any:
 
 
 def _print(args: argparse.Namespace, review: Any) -> int:
-    from ..review.report import as_b4, as_dict, as_text  # noqa: PLC0415
+    from ..review.review_report import as_b4, as_dict, as_text  # noqa: PLC0415
 
     if args.b4:
         print_json(as_b4(review))

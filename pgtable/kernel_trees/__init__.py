@@ -10,7 +10,8 @@ from .compiler import find as find_compiler
 from .errors import HelperEndedError, KernelTreeError
 from .isolation.isolated_engine import SECONDS
 from .loaded_engine import kernel_tree
-from .locate import Tree, locate
+from .locate import Tree
+from .locate import locate as find_tree
 from .own_code import code_sizes, compile_own, compiler_version
 from .reading import read_text
 from .recipe import csrc_directory, flags_of_loops
@@ -34,7 +35,7 @@ __all__ = [
     "find_compiler",
     "flags_of_loops",
     "kernel_tree",
-    "locate",
+    "find_tree",
     "read_text",
     "tree_library",
 ]

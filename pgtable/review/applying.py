@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .diffs import FileDiff, Hunk
 from .errors import PatchError
@@ -26,23 +27,24 @@ def apply(diff: FileDiff, text: str) -> Applied:
 
     Raises PatchError for a hunk that fits nowhere; the message shows what stands there.
     """
-    lines = text.split("\n")
+    lines = text.removesuffix("\n").split("\n") if text else []
     notes: list[str] = []
     shift = least = 0
     for hunk in diff.hunks:
-        place, fuzz = _find(hunk, lines, hunk.line - 1 + shift, least)
-        if place is None:
-            raise PatchError(_misfit(diff, hunk, lines, hunk.line - 1 + shift))
-        cut = min(fuzz, hunk.leading), min(fuzz, hunk.trailing)
-        old = hunk.old[cut[0] : len(hunk.old) - cut[1]]
-        new = hunk.new[cut[0] : len(hunk.new) - cut[1]]
-        lines[place : place + len(old)] = new
-        least = place + len(new)
-        moved = place - cut[0] - (hunk.line - 1 + shift)
-        if moved or fuzz:
-            notes.append(_moved(diff, hunk, moved, fuzz))
+        # a hunk without old lines comes after the line that it names
+        wanted = hunk.line - bool(hunk.old) + shift
+        found = _find(hunk, lines, wanted, least)
+        if found is None:
+            raise PatchError(_misfit(diff, hunk, lines, wanted))
+        old = hunk.old[found.first : len(hunk.old) - found.last]
+        new = hunk.new[found.first : len(hunk.new) - found.last]
+        lines[found.place : found.place + len(old)] = new
+        least = found.place + len(new)
+        moved = found.place - found.first - wanted
+        if moved or found.fuzz:
+            notes.append(_moved(diff, hunk, moved, found.fuzz))
         shift += moved + len(new) - len(old)
-    return Applied("\n".join(lines), tuple(notes))
+    return Applied("".join(f"{line}\n" for line in lines), tuple(notes))
 
 
 def is_applied(diff: FileDiff, text: str) -> bool:
@@ -53,17 +55,33 @@ def is_applied(diff: FileDiff, text: str) -> bool:
     )
 
 
-def _find(hunk: Hunk, lines: Sequence[str], wanted: int, least: int) -> tuple[int | None, int]:
-    """Return where a hunk fits, nearest to where it says, and with how much fuzz."""
+class _HunkPlace(NamedTuple):
+    """Where a hunk fits, with how much fuzz, and how many of its lines are left out for it."""
+
+    place: int
+    fuzz: int
+    first: int
+    last: int
+
+
+def _find(hunk: Hunk, lines: Sequence[str], wanted: int, least: int) -> _HunkPlace | None:
+    """Return where a hunk fits, nearest to where it says.
+
+    A hunk with less context at one end belongs to that end of the file, unless fuzz makes
+    up for it.
+    """
     if not hunk.old:
-        return max(min(wanted + (hunk.line == 0), len(lines)), least), 0
-    for fuzz in range(min(MOST_FUZZ, max(hunk.leading, hunk.trailing)) + 1):
-        first, last = min(fuzz, hunk.leading), min(fuzz, hunk.trailing)
-        old = hunk.old[first : len(hunk.old) - last]
-        for place in _outwards(wanted + first, least, len(lines) - len(old)):
+        return _HunkPlace(max(min(wanted, len(lines)), least), 0, 0, 0)
+    context = max(hunk.leading, hunk.trailing)
+    for fuzz in range(min(MOST_FUZZ, context) + 1):
+        first, last = fuzz + hunk.leading - context, fuzz + hunk.trailing - context
+        old = hunk.old[max(first, 0) : len(hunk.old) - max(last, 0)]
+        end = len(lines) - len(old)
+        from_, to = (0 if last >= 0 else end), (end if first >= 0 else 0)
+        for place in _outwards(wanted + max(first, 0), max(least + max(first, 0), from_), to):
             if _fits(old, lines, place):
-                return place, fuzz
-    return None, 0
+                return _HunkPlace(place, fuzz, max(first, 0), max(last, 0))
+    return None
 
 
 def _outwards(middle: int, least: int, most: int) -> Iterator[int]:

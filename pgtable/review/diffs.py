@@ -70,7 +70,7 @@ def read_diffs(text: str) -> list[FileDiff]:
     Raises PatchError for a hunk that ends before the lines that it announces, and for a
     path that leads out of the tree.
     """
-    return _Reader(text.replace("\r\n", "\n").split("\n")).files()
+    return _Reader(text.replace("\r\n", "\n").removesuffix("\n").split("\n")).files()
 
 
 class _Reader:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from .mails import Patch
-from .model import PatchReview, Review
+from .review_results import PatchReview, Review
 
 #: Where helpers come from: headers, and the one file with bodies of helpers.
 _HEADERS = re.compile(r"(?:include|arch/x86/include)/.+\.h$")

@@ -108,7 +108,10 @@ class PatchedTree:
 
 def free_features(text: str, names: Iterable[str]) -> list[str]:
     """Return definitions of features that a header lacks, each with a bit that none has."""
-    taken = {(int(word), int(bit)) for word, bit in re.findall(r"\((\d+)\*32\s*\+\s*(\d+)\)", text)}
+    taken = {
+        (int(word), int(bit))
+        for word, bit in re.findall(r"\(\s*(\d+)\s*\*\s*32\s*\+\s*(\d+)\s*\)", text)
+    }
     words = max((word for word, _ in taken), default=-1)
     free = (
         (word, bit)

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..kernel_trees import KernelTreeError, locate
+from ..kernel_trees import KernelTreeError, find_tree
 from ..proofs.lifted_tree import LiftedTree, tree_subject
 from ..proofs.proving import prove_helpers, rules_of
 from .helper_changes import helper_changes, uneven_levels
 from .law_changes import law_changes
 from .mails import Patch, joined
-from .model import PatchReview, Review, SettingReview
 from .not_concerned import concerns, concerns_helpers
 from .overlay import PatchedTree, free_features, known_features
+from .review_results import PatchReview, Review, SettingReview
 
 #: More options are not tried both ways.
 MOST_OPTIONS = 4
@@ -64,7 +64,7 @@ def review_patches(
     not compile, before or after a patch.
     """
     options = options or Options()
-    located = locate(tree, options.generated)
+    located = find_tree(tree, options.generated)
     say = progress or (lambda what: None)
     with tempfile.TemporaryDirectory(prefix="pgtable-review-") as place:
         reviewer = _Reviewer(options, tree, Path(place), say)

@@ -23,10 +23,10 @@ from ..regions import SIZES, runs
 from ..spaces.model import Space
 from ..steps import Progress
 from ..walk import MAX_REPORTS, Root, Walk, Walked
+from .audit_result import AuditResult
 from .findings import Finding, find
 from .machine_memory import find_memory, held_by
 from .recognise import Recognised, conclude, recognise, recognise_census
-from .report import Report
 from .row_streams import RowStreams, TablesWalked, streams_of_image, streams_of_walk
 from .rows import Machine, chunks, find_machine
 from .rules import RULES, SEVERITIES, Rule
@@ -49,7 +49,7 @@ _CR4_CET = 1 << 23
 
 
 @dataclass(frozen=True)
-class Audit(Report):
+class Audit(AuditResult):
     """The findings of an audit of one walk, worst first, and what it could not check."""
 
     findings: Sequence[Finding]

@@ -11,8 +11,8 @@ from ...kernels import Kernel
 from ..image import Image
 from ..spaces.model import Space, Spaces, roots_text
 from . import Finding, _applicable, _check, _limits, _run, recognise
+from .audit_result import AuditResult
 from .machine_memory import find_memory
-from .report import Report
 from .rows import find_machine, find_shared
 from .rules import RULES, SEVERITIES, Rule
 
@@ -43,7 +43,7 @@ class SpaceFinding:
 
 
 @dataclass(frozen=True)
-class SpacesAudit(Report):
+class SpacesAudit(AuditResult):
     """What an audit of all spaces found, worst first, and what it could not look at."""
 
     findings: Sequence[SpaceFinding]

@@ -23,7 +23,7 @@ class Reported(Protocol):
 
 
 @dataclass(frozen=True)
-class Report:
+class AuditResult:
     """The findings, worst first, and what could not be checked."""
 
     recognised: Recognised

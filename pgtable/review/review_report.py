@@ -33,9 +33,9 @@ def verdict(patch: PatchReview) -> str:
     if main.changed:
         parts.append(f"{len(main.changed)} of {main.total} helpers change")
     if main.new:
-        parts.append(f"{len(main.new)} are new")
+        parts.append(f"{len(main.new)} new")
     if main.gone:
-        parts.append(f"{len(main.gone)} are gone")
+        parts.append(f"{len(main.gone)} gone")
     if main.refused:
         parts.append(f"{len(main.refused)} could not be compared")
     if not parts:
@@ -155,7 +155,7 @@ def _law_lines(setting: SettingReview) -> Iterator[str]:
             yield f"\n  {what}:"
             yield from _by_law(proofs)
     if laws.left:
-        yield wrap(f"\n  broken before and after: {_names(laws.left)}", "  ", "    ")
+        yield "\n" + wrap(f"broken before and after: {_names(laws.left)}", "  ", "    ")
     for each in laws.on_purpose:
         yield wrap(f"an exception that is wanted: {_name(each)}: {each.excuse}", "  ", "    ")
 
@@ -195,8 +195,8 @@ def _setting_lines(setting: SettingReview, main: SettingReview) -> Iterator[str]
     helpers = setting.helpers
     if not helpers.changed and not helpers.refused:
         equal = f"all {helpers.total} helpers are proved equal before and after"
-        new = f"; new: {', '.join(helpers.new)}" if helpers.new else ""
-        yield wrap(f"{setting.label}: {equal}{new}", "  ", "    ")
+        added = f"; new: {', '.join(helpers.new)}" if helpers.new else ""
+        yield wrap(f"{setting.label}: {equal}{added}", "  ", "    ")
     else:
         explained = {name for names in helpers.moved.values() for name in names}
         left = [each.helper for each in helpers.changed if each.helper not in explained]
