@@ -29,7 +29,7 @@ def packages(make_mini_tree, tmp_path):
 
 def test_configured_tree_is_both_halves(make_mini_tree):
     tree = make_mini_tree()
-    assert locate(tree) == (tree, tree, "6.66.3-mini")
+    assert locate(tree) == (tree, tree, "6.66.3-mini", None)
 
 
 def test_str_and_symlink(make_mini_tree, tmp_path):
