@@ -204,10 +204,11 @@ static void run_part(void *context, unsigned index, size_t first, size_t n)
 	if (is_one_loop(call, stream)) {
 		size_t head = entries_to_line(call, maps_alone, first, n);
 
-		run->total[index] = head ? run_one_loop(call, stream, first, head) : 0;
+		if (head)
+			run->total[index] += run_one_loop(call, stream, first, head);
 		run->total[index] += run_one_loop(call, stream, first + head, n - head);
 	} else {
-		run->total[index] = run_blocks(call, maps_alone, stream, first, n);
+		run->total[index] += run_blocks(call, maps_alone, stream, first, n);
 	}
 	if (stream)
 		call->loops->block->stream_end();
@@ -227,6 +228,8 @@ uint64_t pgtable_run(const struct pgtable_loops *loops,
 	uint64_t total = 0;
 
 	run.call = &call;
+	for (unsigned i = 0; i < parts; i++)
+		run.total[i] = 0;
 	pgtable_parallel(run_part, &run, n, parts);
 	for (unsigned i = 0; i < parts; i++)
 		total += run.total[i];

@@ -7,6 +7,7 @@ import ctypes
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sysconfig
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 CSRC = Path(__file__).parents[2] / "csrc"
-PART = 64 * 1024
+PART = 128 * 1024
 GRAIN = 512
 MOST = 256
 
@@ -73,41 +74,108 @@ def test_parts_are_worth_a_thread_each(parallel, n, wanted, parts) -> None:
     assert parallel.pgtable_parts(n, wanted) == parts
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 7, 255, 256])
-@pytest.mark.parametrize(
-    "n", [0, 1, 511, 512, 513, 7 * 512, 7 * 512 + 1, 8 * 512 - 1, 300 * 512 + 5]
-)
-def test_the_parts_are_the_whole_in_even_runs_of_tables(parallel, n, parts) -> None:
+def _ran(parallel, n, parts) -> list[tuple[int, int, int, int]]:
+    """Run it; return index, first entry, number of entries and thread of each run, in order."""
     ran = []
-    threads = set()
 
     def run(context, index, first, length):
-        ran.append((index, first, length, context))
-        threads.add(threading.get_ident())
+        assert context == 0x58
+        ran.append((first, length, index, threading.get_ident()))
 
     parallel.pgtable_parallel(RUN(run), 0x58, n, parts)
-    ran.sort()
-    assert [index for index, *_ in ran] == list(range(parts))
-    assert {context for *_, context in ran} == {0x58}
+    return sorted(ran)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7, 255, 256])
+@pytest.mark.parametrize(
+    "n", [0, 1, 511, 512, 513, 7 * 512, 7 * 512 + 1, 8 * 512 - 1, 300 * 512 + 5, 1 << 20, 3 << 20]
+)
+def test_the_runs_are_the_whole_once_and_begin_with_tables(parallel, n, parts) -> None:
+    ran = _ran(parallel, n, parts)
     at = 0
-    for _, first, length, _ in ran:
+    for first, length, index, _ in ran:
         assert first == at
         assert first % GRAIN == 0
+        assert index < parts
         at += length
     assert at == n
-    whole = [length // GRAIN for _, _, length, _ in ran]
-    assert max(whole) - min(whole) <= 1
-    assert all(length % GRAIN == 0 for _, _, length, _ in ran[:-1])
-    assert threading.get_ident() in threads
-    assert parts == 1 or len(threads) > 1
+    # an index is that of one thread
+    assert len({(index, thread) for *_, index, thread in ran}) == len({each[2] for each in ran})
 
 
-def test_each_part_has_a_thread_of_its_own(parallel) -> None:
-    """Five parts that wait for each other come through only if all of them run at once."""
+def test_every_part_can_have_a_thread_of_its_own(parallel) -> None:
+    """Five runs that wait for each other come through only if five threads take one each."""
     together = threading.Barrier(5)
 
     def run(context, index, first, length):
-        together.wait(timeout=30)
+        if together.n_waiting or not done:
+            together.wait(timeout=30)
+            done.append(index)
 
-    parallel.pgtable_parallel(RUN(run), None, 5 * PART, 5)
+    done: list[int] = []
+    parallel.pgtable_parallel(RUN(run), None, 20 * PART, 5)
     assert not together.broken
+    assert sorted(done)[:5] == [0, 1, 2, 3, 4]
+
+
+def test_the_threads_stay_and_are_the_same(parallel) -> None:
+    def threads() -> set[int]:
+        together = threading.Barrier(3)
+        seen: set[int] = set()
+
+        def run(context, index, first, length):
+            if threading.get_ident() not in seen:
+                seen.add(threading.get_ident())
+                together.wait(timeout=30)
+
+        parallel.pgtable_parallel(RUN(run), None, 20 * PART, 3)
+        return seen
+
+    first = threads()
+    assert len(first) == 3
+    before = len(os.listdir("/proc/self/task"))
+    for _ in range(5):
+        assert len(threads()) == 3
+    assert len(os.listdir("/proc/self/task")) == before
+
+
+def test_calls_of_many_threads_at_once(parallel) -> None:
+    wrong = []
+
+    def call() -> None:
+        for parts in (2, 3, 8):
+            ran = _ran(parallel, 20 * PART + 7, parts)
+            if sum(length for _, length, *_ in ran) != 20 * PART + 7:
+                wrong.append(ran)
+
+    callers = [threading.Thread(target=call) for _ in range(6)]
+    for each in callers:
+        each.start()
+    for each in callers:
+        each.join()
+    assert not wrong
+
+
+def test_a_forked_child_has_threads_of_its_own(parallel) -> None:
+    _ran(parallel, 20 * PART, 4)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            ran = _ran(parallel, 20 * PART, 4)
+            code = int(sum(length for _, length, *_ in ran) != 20 * PART)
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+
+
+def test_signals_are_not_for_the_threads(parallel) -> None:
+    """What is sent to the process must come to a thread that Python has."""
+    _ran(parallel, 20 * PART, 4)
+    blocked = []
+    for task in Path("/proc/self/task").iterdir():
+        status = (task / "status").read_text()
+        mask = int(next(line for line in status.splitlines() if line.startswith("SigBlk"))[7:], 16)
+        blocked.append(mask >> (signal.SIGINT - 1) & 1)
+    assert blocked.count(1) >= 3
